@@ -1,0 +1,1 @@
+//! The compiled directory: manifest, memory map, load and atomic store.

@@ -1,0 +1,1 @@
+//! Model files to a typed graph, tokenizer and chat template.

@@ -1,0 +1,1 @@
+//! Graph to instruction stream: compress, lower, schedule, bundle.

@@ -1,0 +1,1 @@
+//! Model files on storage: GGUF, safetensors, block formats.

@@ -1,0 +1,1 @@
+//! Control-plane hardware blocks, described in rust-hdl.

@@ -1,0 +1,1 @@
+//! The contract: instruction set, number formats, registers, hardware configuration.

@@ -1,0 +1,1 @@
+//! Inference on this machine: the f32 reference executor.

@@ -1,0 +1,1 @@
+//! Functional model, AXI memory, Verilated device, lockstep.

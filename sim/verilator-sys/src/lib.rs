@@ -1,0 +1,1 @@
+//! Build and drive Verilated models from Rust.
