@@ -1,0 +1,240 @@
+//! Hardware configuration: the parameters of one instance of the accelerator.
+//!
+//! The instruction set does not depend on it; a program checks by [`HwConfig::hash`] that it runs
+//! on the configuration for which buffers were allocated.
+
+use crate::format::{BLOCK, LINE_WORDS, TILE_ROWS};
+use std::fmt;
+
+/// Parameters of the accelerator. Names in the SystemVerilog top level are the same in
+/// UpperCamelCase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HwConfig {
+    /// Data bits of the memory port: 128, 256 or 512.
+    pub axi_bits: u32,
+    /// Rows that the matrix unit multiplies in parallel (each with 32 lanes): 1, 2, 4, 8 or 16.
+    pub mac_rows: u32,
+    /// f32 lanes of the special-function unit: 2, 4 or 8.
+    pub sfu_lanes: u32,
+    /// Most vectors in one `mm`: 1 to 32.
+    pub max_tokens: u32,
+    /// 32-bit words of vector memory, a power of two from 4096 to 262144.
+    pub vmem_words: u32,
+    /// Blocks of the activation buffer, a power of two from 64 to 16384.
+    pub xbuf_blocks: u32,
+    /// Beats of the weight stream buffer, a power of two from 32 to 4096.
+    pub stream_beats: u32,
+    /// Lines (of 4 instructions) of the instruction cache, a power of two from 16 to 1024.
+    pub icache_lines: u32,
+    /// Entries of each unit's instruction queue, a power of two from 2 to 16.
+    pub queue_depth: u32,
+    /// Clock for conversion of cycles to time, kHz. Not part of the hash.
+    pub clock_khz: u32,
+}
+
+/// A parameter outside its range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// Name of the parameter.
+    pub parameter: &'static str,
+    /// Value found.
+    pub value: u32,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` is {}, allowed: {}",
+            self.parameter, self.value, self.allowed
+        )
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl HwConfig {
+    /// The default: 64 INT8 lanes fed by one 256-bit port, as much as 4-bit weights need.
+    pub const BASE: HwConfig = HwConfig {
+        axi_bits: 256,
+        mac_rows: 2,
+        sfu_lanes: 8,
+        max_tokens: 16,
+        vmem_words: 1 << 17,
+        xbuf_blocks: 1 << 12,
+        stream_beats: 1024,
+        icache_lines: 256,
+        queue_depth: 8,
+        clock_khz: 200_000,
+    };
+
+    /// The smallest: fits an LFE5U-85F beside a memory controller and runs the `tiny` model.
+    pub const SMALL: HwConfig = HwConfig {
+        axi_bits: 128,
+        mac_rows: 1,
+        sfu_lanes: 2,
+        max_tokens: 2,
+        vmem_words: 1 << 14,
+        xbuf_blocks: 1 << 7,
+        stream_beats: 128,
+        icache_lines: 32,
+        queue_depth: 4,
+        clock_khz: 50_000,
+    };
+
+    /// A wide one: 128 lanes on a 512-bit port.
+    pub const WIDE: HwConfig = HwConfig {
+        axi_bits: 512,
+        mac_rows: 4,
+        stream_beats: 1024,
+        ..HwConfig::BASE
+    };
+
+    /// The named configurations.
+    pub const NAMED: [(&'static str, HwConfig); 3] = [
+        ("base", Self::BASE),
+        ("small", Self::SMALL),
+        ("wide", Self::WIDE),
+    ];
+
+    /// Parameters that are elaborated into the RTL: name in the top level and value.
+    pub fn parameters(&self) -> [(&'static str, u32); 9] {
+        [
+            ("AxiBits", self.axi_bits),
+            ("MacRows", self.mac_rows),
+            ("SfuLanes", self.sfu_lanes),
+            ("MaxTokens", self.max_tokens),
+            ("VmemWords", self.vmem_words),
+            ("XbufBlocks", self.xbuf_blocks),
+            ("StreamBeats", self.stream_beats),
+            ("IcacheLines", self.icache_lines),
+            ("QueueDepth", self.queue_depth),
+        ]
+    }
+
+    /// FNV-1a over the elaborated parameters: the CONFIG_HASH register.
+    pub fn hash(&self) -> u32 {
+        let mut hash = 0x811c_9dc5u32;
+        for (_, value) in self.parameters() {
+            for byte in value.to_le_bytes() {
+                hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+            }
+        }
+        hash
+    }
+
+    /// Multiply-accumulate lanes of the matrix unit.
+    pub const fn mac_lanes(&self) -> u32 {
+        self.mac_rows * BLOCK as u32
+    }
+
+    /// Bytes of a beat on the memory port.
+    pub const fn beat_bytes(&self) -> u32 {
+        self.axi_bits / 8
+    }
+
+    /// Checks every parameter.
+    ///
+    /// # Errors
+    /// The first parameter that is out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let power = |v: u32, lo: u32, hi: u32| v.is_power_of_two() && (lo..=hi).contains(&v);
+        let checks = [
+            (
+                "axi_bits",
+                self.axi_bits,
+                power(self.axi_bits, 128, 512),
+                "128, 256 or 512",
+            ),
+            (
+                "mac_rows",
+                self.mac_rows,
+                power(self.mac_rows, 1, TILE_ROWS as u32),
+                "1, 2, 4, 8 or 16",
+            ),
+            (
+                "sfu_lanes",
+                self.sfu_lanes,
+                power(self.sfu_lanes, 2, LINE_WORDS as u32),
+                "2, 4 or 8",
+            ),
+            (
+                "max_tokens",
+                self.max_tokens,
+                (1..=32).contains(&self.max_tokens),
+                "1 to 32",
+            ),
+            (
+                "vmem_words",
+                self.vmem_words,
+                power(self.vmem_words, 4096, 1 << 18),
+                "a power of two from 4096 to 262144",
+            ),
+            (
+                "xbuf_blocks",
+                self.xbuf_blocks,
+                power(self.xbuf_blocks, 64, 1 << 14),
+                "a power of two from 64 to 16384",
+            ),
+            (
+                "stream_beats",
+                self.stream_beats,
+                power(self.stream_beats, 32, 4096),
+                "a power of two from 32 to 4096",
+            ),
+            (
+                "icache_lines",
+                self.icache_lines,
+                power(self.icache_lines, 16, 1024),
+                "a power of two from 16 to 1024",
+            ),
+            (
+                "queue_depth",
+                self.queue_depth,
+                power(self.queue_depth, 2, 16),
+                "2, 4, 8 or 16",
+            ),
+            (
+                "clock_khz",
+                self.clock_khz,
+                (1..=2_000_000).contains(&self.clock_khz),
+                "1 to 2000000",
+            ),
+        ];
+        match checks.into_iter().find(|c| !c.2) {
+            Some((parameter, value, _, allowed)) => Err(ConfigError {
+                parameter,
+                value,
+                allowed,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_configurations_are_legal_and_distinct() {
+        for (i, (name, config)) in HwConfig::NAMED.iter().enumerate() {
+            assert_eq!(config.check(), Ok(()), "{name}");
+            assert!(
+                HwConfig::NAMED[..i]
+                    .iter()
+                    .all(|(_, other)| other.hash() != config.hash())
+            );
+        }
+        let bad = HwConfig {
+            mac_rows: 3,
+            ..HwConfig::BASE
+        };
+        assert_eq!(
+            bad.check().unwrap_err().to_string(),
+            "`mac_rows` is 3, allowed: 1, 2, 4, 8 or 16"
+        );
+    }
+}
