@@ -13,6 +13,7 @@ mod stream;
 mod vocabulary;
 
 pub use error::TokenizerError;
+pub(crate) use json::token_text;
 pub use stream::DecodeStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
