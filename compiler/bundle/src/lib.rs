@@ -1,1 +1,231 @@
-//! The compiled directory: manifest, memory map, load and atomic store.
+//! The compiled directory: what the compiler writes, and the simulator, the host driver and the
+//! board flow read.
+//!
+//! ```text
+//! manifest.json   schema, versions, configuration, memory map, entry points, file hashes
+//! program.bin     instructions, 32 bytes each
+//! weights.bin     constants in the order in which they are read
+//! debug.json      source of each instruction
+//! tokenizer.json  tokenizer and chat template
+//! ```
+//!
+//! Invariants: a directory appears whole or not at all ([`writer::Writer`]); a directory whose
+//! files do not match the manifest is refused ([`Bundle::open`]).
+
+mod error;
+pub mod manifest;
+pub mod writer;
+
+pub use error::{Error, Result};
+pub use manifest::{Config, Manifest, Region, RegionKind};
+
+use lampyris_isa::insn::INSN_BYTES;
+use lampyris_isa::{HwConfig, ISA_VERSION, Insn};
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Names of the files in a compiled directory.
+pub mod names {
+    /// The manifest.
+    pub const MANIFEST: &str = "manifest.json";
+    /// Encoded instructions.
+    pub const PROGRAM: &str = "program.bin";
+    /// Constant data.
+    pub const WEIGHTS: &str = "weights.bin";
+    /// Instruction sources.
+    pub const DEBUG: &str = "debug.json";
+    /// Tokenizer, special tokens and chat template.
+    pub const TOKENIZER: &str = "tokenizer.json";
+}
+
+/// A manifest larger than this is not ours.
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// An opened and checked compiled directory.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Where it lies.
+    pub directory: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The hardware configuration that it was compiled for.
+    pub config: HwConfig,
+    /// Decoded program.
+    pub program: Vec<Insn>,
+    /// Source of each instruction; empty if the debug table is absent.
+    pub labels: Vec<String>,
+}
+
+impl Bundle {
+    /// Opens a directory, checks versions, configuration, memory map and the hash of every file.
+    ///
+    /// # Errors
+    /// Names the file or manifest entry that is wrong.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Bundle> {
+        let directory = directory.as_ref().to_path_buf();
+        let manifest = read_manifest(&directory)?;
+        let config = check_versions(&directory, &manifest)?;
+        manifest.check_regions(&directory)?;
+        for file in &manifest.files {
+            check_file(&directory, file)?;
+        }
+        let program = read_program(&directory, &manifest)?;
+        let labels = read_labels(&directory, program.len())?;
+        Ok(Bundle {
+            directory,
+            manifest,
+            config,
+            program,
+            labels,
+        })
+    }
+
+    /// Maps one of the files.
+    ///
+    /// # Errors
+    /// The file cannot be opened or mapped.
+    pub fn map(&self, name: &str) -> Result<Mmap> {
+        map_file(&self.directory.join(name))
+    }
+
+    /// The source of an instruction.
+    pub fn label(&self, pc: usize) -> Option<&str> {
+        self.labels.get(pc).map(String::as_str)
+    }
+}
+
+fn map_file(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    // SAFETY: the mapping is private and read-only; a file that another process truncates while
+    // it is mapped can raise SIGBUS, as for every user of memory-mapped files.
+    unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))
+}
+
+fn read_manifest(directory: &Path) -> Result<Manifest> {
+    let path = directory.join(names::MANIFEST);
+    let size = std::fs::metadata(&path)
+        .map_err(|e| Error::io(&path, e))?
+        .len();
+    if size > MANIFEST_BYTES_MAX {
+        return Err(Error::invalid(
+            &path,
+            format!("{size} bytes is no manifest"),
+        ));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()))
+}
+
+fn check_versions(directory: &Path, manifest: &Manifest) -> Result<HwConfig> {
+    let path = directory.join(names::MANIFEST);
+    let mismatch = |what: &'static str, found: String, expected: String| Error::Mismatch {
+        path: path.clone(),
+        what,
+        found,
+        expected,
+    };
+    if manifest.schema_version != manifest::SCHEMA_VERSION {
+        let (found, expected) = (manifest.schema_version, manifest::SCHEMA_VERSION);
+        return Err(mismatch(
+            "manifest schema",
+            found.to_string(),
+            expected.to_string(),
+        ));
+    }
+    if manifest.isa_version != ISA_VERSION {
+        return Err(mismatch(
+            "ISA version",
+            manifest.isa_version.to_string(),
+            ISA_VERSION.to_string(),
+        ));
+    }
+    let config = HwConfig::from(manifest.config);
+    config
+        .check()
+        .map_err(|e| Error::invalid(&path, format!("configuration: {e}")))?;
+    let hash = format!("{:08x}", config.hash());
+    if manifest.config_hash != hash {
+        return Err(mismatch(
+            "configuration hash",
+            manifest.config_hash.clone(),
+            hash,
+        ));
+    }
+    Ok(config)
+}
+
+/// Hex SHA-256 of bytes.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn check_file(directory: &Path, entry: &manifest::FileEntry) -> Result<()> {
+    let path = directory.join(&entry.name);
+    if entry.name.contains(['/', '\\']) || entry.name.starts_with('.') {
+        return Err(Error::invalid(
+            &path,
+            "file names in a manifest have no directories".into(),
+        ));
+    }
+    let data = map_file(&path)?;
+    if data.len() as u64 != entry.bytes {
+        let message = format!("{} bytes, the manifest says {}", data.len(), entry.bytes);
+        return Err(Error::invalid(&path, message));
+    }
+    let found = sha256_hex(&data);
+    if found != entry.sha256 {
+        return Err(Error::Mismatch {
+            path,
+            what: "SHA-256",
+            found,
+            expected: entry.sha256.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn read_program(directory: &Path, manifest: &Manifest) -> Result<Vec<Insn>> {
+    let path = directory.join(names::PROGRAM);
+    let bytes = map_file(&path)?;
+    if bytes.is_empty() || bytes.len() % INSN_BYTES != 0 {
+        return Err(Error::invalid(
+            &path,
+            format!("{} bytes is no whole number of instructions", bytes.len()),
+        ));
+    }
+    let mut program = Vec::with_capacity(bytes.len() / INSN_BYTES);
+    for (at, chunk) in bytes.chunks_exact(INSN_BYTES).enumerate() {
+        let chunk = chunk.try_into().expect("exact chunks");
+        let insn = Insn::from_bytes(chunk)
+            .map_err(|e| Error::invalid(&path, format!("instruction {at}: {e}")))?;
+        program.push(insn);
+    }
+    for (name, entry) in &manifest.entries {
+        if *entry as usize >= program.len() {
+            let message = format!(
+                "entry `{name}` is {entry}, the program has {} instructions",
+                program.len()
+            );
+            return Err(Error::invalid(&path, message));
+        }
+    }
+    Ok(program)
+}
+
+fn read_labels(directory: &Path, insns: usize) -> Result<Vec<String>> {
+    let path = directory.join(names::DEBUG);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(Vec::new());
+    };
+    let table: manifest::DebugTable =
+        serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()))?;
+    table
+        .expand(insns)
+        .ok_or_else(|| Error::invalid(&path, "table does not fit the program".into()))
+}

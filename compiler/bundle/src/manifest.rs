@@ -1,0 +1,251 @@
+//! The manifest and the debug table, as JSON.
+
+use crate::{Error, Result};
+use lampyris_isa::HwConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Version of the manifest's layout.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// `manifest.json`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// [`lampyris_isa::ISA_VERSION`].
+    pub isa_version: u32,
+    /// Configuration that the program was allocated for.
+    pub config: Config,
+    /// [`HwConfig::hash`], hexadecimal.
+    pub config_hash: String,
+    /// The model.
+    pub model: Model,
+    /// Entry points: instruction index by name (`decode`, `prefill`).
+    pub entries: BTreeMap<String, u32>,
+    /// Most tokens that one call of `prefill` takes.
+    pub prefill_tokens: u32,
+    /// Positions of the KV cache.
+    pub context: u32,
+    /// DRAM regions, in address order, without overlap.
+    pub regions: Vec<Region>,
+    /// Every other file with its hash.
+    pub files: Vec<FileEntry>,
+}
+
+/// The compiled model.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Name from the model file.
+    pub name: String,
+    /// Architecture, such as `llama`.
+    pub architecture: String,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Tokens in the vocabulary.
+    pub vocab_size: u32,
+    /// Parameters.
+    pub parameters: u64,
+    /// Bytes of KV cache for one position, over all layers.
+    pub kv_bytes_per_token: u64,
+    /// Bytes of weights that one decode step reads.
+    pub weight_bytes_per_token: u64,
+}
+
+/// Hardware configuration; see [`HwConfig`] for units and ranges.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the same names as in HwConfig
+pub struct Config {
+    pub axi_bits: u32,
+    pub mac_rows: u32,
+    pub sfu_lanes: u32,
+    pub max_tokens: u32,
+    pub vmem_words: u32,
+    pub xbuf_blocks: u32,
+    pub stream_beats: u32,
+    pub icache_lines: u32,
+    pub queue_depth: u32,
+    pub clock_khz: u32,
+}
+
+macro_rules! convert {
+    ($from:ty => $to:ident) => {
+        impl From<$from> for $to {
+            fn from(c: $from) -> Self {
+                $to {
+                    axi_bits: c.axi_bits,
+                    mac_rows: c.mac_rows,
+                    sfu_lanes: c.sfu_lanes,
+                    max_tokens: c.max_tokens,
+                    vmem_words: c.vmem_words,
+                    xbuf_blocks: c.xbuf_blocks,
+                    stream_beats: c.stream_beats,
+                    icache_lines: c.icache_lines,
+                    queue_depth: c.queue_depth,
+                    clock_khz: c.clock_khz,
+                }
+            }
+        }
+    };
+}
+convert!(HwConfig => Config);
+convert!(Config => HwConfig);
+
+/// What a DRAM region holds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionKind {
+    /// Instructions, from `program.bin`.
+    Program,
+    /// Constants, from `weights.bin`.
+    Weights,
+    /// Token ids, written by the host: u32 each.
+    Tokens,
+    /// Logits of the last position: f32 each.
+    Logits,
+    /// Keys and values; zero before the first token.
+    Kv,
+}
+
+/// A DRAM region.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// Contents.
+    pub kind: RegionKind,
+    /// First byte.
+    pub base: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A file of the directory.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Name in the directory.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// Hexadecimal SHA-256.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// The region of a kind.
+    pub fn region(&self, kind: RegionKind) -> Option<Region> {
+        self.regions.iter().copied().find(|r| r.kind == kind)
+    }
+
+    /// One past the last used byte of DRAM.
+    pub fn dram_bytes(&self) -> u64 {
+        self.regions
+            .iter()
+            .map(|r| r.base + r.bytes)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Checks that each kind of region is there once, in order, within 1 TiB, with files of the
+    /// right size behind the constant ones.
+    pub(crate) fn check_regions(&self, directory: &Path) -> Result<()> {
+        let path = directory.join(crate::names::MANIFEST);
+        let fail = |message: String| Err(Error::invalid(&path, message));
+        let mut end = 0u64;
+        for r in &self.regions {
+            let next = r
+                .base
+                .checked_add(r.bytes)
+                .filter(|&e| e <= lampyris_isa::insn::REG_MASK);
+            match next {
+                Some(next) if r.base >= end => end = next,
+                _ => {
+                    return fail(format!(
+                        "region {:?} overlaps or exceeds the address space",
+                        r.kind
+                    ));
+                }
+            }
+        }
+        use RegionKind::{Kv, Logits, Program, Tokens, Weights};
+        for kind in [Program, Weights, Tokens, Logits, Kv] {
+            let count = self.regions.iter().filter(|r| r.kind == kind).count();
+            if count != 1 {
+                return fail(format!("region {kind:?} appears {count} times"));
+            }
+        }
+        for (kind, name) in [
+            (Program, crate::names::PROGRAM),
+            (Weights, crate::names::WEIGHTS),
+        ] {
+            let region = self.region(kind).expect("checked above");
+            let file = self.files.iter().find(|f| f.name == name);
+            if file.map(|f| f.bytes) != Some(region.bytes) {
+                return fail(format!("region {kind:?} and file `{name}` differ in size"));
+            }
+        }
+        if self.prefill_tokens == 0 || self.context == 0 || self.model.vocab_size == 0 {
+            return fail("context, prefill_tokens and vocab_size must not be zero".into());
+        }
+        Ok(())
+    }
+}
+
+/// `debug.json`: the source of each instruction, run-length encoded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DebugTable {
+    /// (first instruction, source).
+    pub runs: Vec<(u32, String)>,
+}
+
+impl DebugTable {
+    /// Packs one label per instruction.
+    pub fn new(labels: &[String]) -> DebugTable {
+        let mut runs: Vec<(u32, String)> = Vec::new();
+        for (pc, label) in labels.iter().enumerate() {
+            if runs.last().is_none_or(|(_, last)| last != label) {
+                runs.push((pc as u32, label.clone()));
+            }
+        }
+        DebugTable { runs }
+    }
+
+    /// One label per instruction, or `None` if the table is out of order or too long.
+    pub fn expand(&self, insns: usize) -> Option<Vec<String>> {
+        let mut out = Vec::with_capacity(insns);
+        for (i, (start, label)) in self.runs.iter().enumerate() {
+            let end = self.runs.get(i + 1).map_or(insns, |next| next.0 as usize);
+            if *start as usize != out.len() || end <= out.len() || end > insns {
+                return None;
+            }
+            out.resize(end, label.clone());
+        }
+        (out.len() == insns).then_some(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_table_round_trips_and_refuses_nonsense() {
+        let labels: Vec<String> = ["a", "a", "b", "a"].map(String::from).to_vec();
+        let table = DebugTable::new(&labels);
+        assert_eq!(table.runs.len(), 3);
+        assert_eq!(table.expand(4), Some(labels));
+        assert_eq!(table.expand(3), None);
+        assert_eq!(
+            DebugTable {
+                runs: vec![(1, "x".into())]
+            }
+            .expand(4),
+            None
+        );
+    }
+}
