@@ -1,1 +1,10 @@
 //! Inference on this machine: the f32 reference executor.
+//!
+//! The reference executor is the arbiter of correctness for everything else that computes a
+//! model: it is slow and plain on purpose.
+
+mod kernels;
+mod sampler;
+
+pub use kernels::{argmax, nll};
+pub use sampler::{Sampler, SamplerConfig, SamplerError};

@@ -9,10 +9,16 @@
 //! Without a usable template there is no prompt: a guessed format would run, and answer badly.
 
 use std::io;
+use std::path::Path;
 
 use jiff::Zoned;
+use lampyris_flash::{ModelFile, gguf::Metadata};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde::Serialize;
+
+use crate::tokenizer::{read, token_text};
 
 /// Template instructions per rendering. A long chat needs some ten thousand; a template that
 /// loops without end is stopped.
@@ -24,36 +30,49 @@ const NAME: &str = "chat_template";
 #[non_exhaustive]
 pub enum TemplateError {
     /// The model has no chat template.
-    #[error("the model has no chat template\n\nhint: give the prompt as plain text, or use the instruction-tuned version of the model")]
+    #[error(
+        "the model has no chat template\nhint: give the prompt as plain text, or use the instruction-tuned version of the model"
+    )]
     Missing,
     /// The model has several templates, none of them called `default`.
-    #[error("the model has chat templates {names:?} but none called \"default\"\n\nhint: give the prompt as plain text")]
+    #[error(
+        "the model has chat templates {names:?} but none called \"default\"\nhint: give the prompt as plain text"
+    )]
     NoDefault {
         /// The names found.
         names: Vec<String>,
     },
     /// The file that should hold the template cannot be used.
-    #[error("chat template in {file}: {reason}\n\nhint: the file is damaged; fetch the model again")]
+    #[error("chat template in {file}: {reason}\nhint: the file is damaged; fetch the model again")]
     Invalid {
         /// File name.
         file: &'static str,
         /// What is wrong.
         reason: String,
     },
+    /// The model file could not be read.
+    #[error(transparent)]
+    File(#[from] lampyris_flash::Error),
     /// The template does not parse.
-    #[error("the model's chat template cannot be used: {message}\n\nhint: give the prompt as plain text")]
+    #[error(
+        "the model's chat template cannot be used: {message}\nhint: give the prompt as plain text"
+    )]
     Syntax {
         /// The template engine's message, with the line.
         message: String,
     },
     /// The template parses but fails on these messages.
-    #[error("the model's chat template failed: {message}\n\nhint: give the prompt as plain text, or change the messages")]
+    #[error(
+        "the model's chat template failed: {message}\nhint: give the prompt as plain text, or change the messages"
+    )]
     Render {
         /// The template engine's message, with the line.
         message: String,
     },
     /// The template itself refuses these messages (it called `raise_exception`).
-    #[error("the model's chat template refuses these messages: {message}\n\nhint: change the roles or their order as the message says")]
+    #[error(
+        "the model's chat template refuses these messages: {message}\nhint: change the roles or their order as the message says"
+    )]
     Refused {
         /// The template's own words.
         message: String,
@@ -95,11 +114,18 @@ impl ChatTemplate {
     /// [`TemplateError::Syntax`] with the line.
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .map_err(|e| TemplateError::Syntax {
+                message: describe(&e),
+            })?;
+        environment.set_syntax(syntax);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
@@ -113,6 +139,45 @@ impl ChatTemplate {
             bos_token: bos_token.to_owned(),
             eos_token: eos_token.to_owned(),
         })
+    }
+
+    /// The chat template of a model: from the metadata of a GGUF file, or from the files beside
+    /// the weights in a Hugging Face directory.
+    ///
+    /// # Errors
+    /// [`TemplateError::Missing`] where the model has none, files that cannot be read, and those
+    /// of [`ChatTemplate::new`].
+    pub fn from_model_file(model: &ModelFile) -> Result<Self, TemplateError> {
+        match model {
+            ModelFile::Gguf(gguf) => Self::from_metadata(gguf.metadata()),
+            ModelFile::Safetensors(files) => Self::open(files.dir()),
+        }
+    }
+
+    fn from_metadata(metadata: &Metadata) -> Result<Self, TemplateError> {
+        let source = metadata
+            .optional::<&str>("tokenizer.chat_template")?
+            .ok_or(TemplateError::Missing)?;
+        let tokens = metadata.optional::<&[String]>("tokenizer.ggml.tokens")?;
+        let token = |key: &str| -> Result<&str, TemplateError> {
+            let id = metadata.optional::<usize>(key)?;
+            Ok(id.and_then(|id| tokens?.get(id)).map_or("", |t| t))
+        };
+        let bos = token("tokenizer.ggml.bos_token_id")?;
+        Self::new(source, bos, token("tokenizer.ggml.eos_token_id")?)
+    }
+
+    fn open(dir: &Path) -> Result<Self, TemplateError> {
+        let config = read(&dir.join("tokenizer_config.json"))?.ok_or(TemplateError::Missing)?;
+        let file = "chat_template.jinja";
+        let jinja = read(&dir.join(file))?
+            .map(String::from_utf8)
+            .transpose()
+            .map_err(|e| TemplateError::Invalid {
+                file,
+                reason: e.to_string(),
+            })?;
+        Self::from_tokenizer_config(&config, jinja.as_deref())
     }
 
     /// Loads the template of a Hugging Face directory: the text of `chat_template.jinja` where
@@ -129,7 +194,7 @@ impl ChatTemplate {
         let config: serde_json::Value =
             serde_json::from_slice(tokenizer_config).map_err(|e| invalid(e.to_string()))?;
         let token = |key: &str| -> Result<&str, TemplateError> {
-            crate::tokenizer::token_text(&config, key)
+            token_text(&config, key)
                 .map(Option::unwrap_or_default)
                 .map_err(|e| invalid(e.to_string()))
         };
@@ -166,9 +231,8 @@ impl ChatTemplate {
     ) -> Result<String, TemplateError> {
         let now = now.clone();
         let strftime_now = move |format: &str| {
-            jiff::fmt::strtime::format(format, &now).map_err(|e| {
-                Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {e}"))
-            })
+            jiff::fmt::strtime::format(format, &now)
+                .map_err(|e| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {e}")))
         };
         let template = self
             .environment
@@ -176,10 +240,10 @@ impl ChatTemplate {
             .map_err(|e| render_error(&e))?;
         template
             .render(context! {
-                messages => messages,
+                messages => Value::from(Serde(messages)),
                 add_generation_prompt => add_generation_prompt,
-                bos_token => self.bos_token,
-                eos_token => self.eos_token,
+                bos_token => self.bos_token.as_str(),
+                eos_token => self.eos_token.as_str(),
                 strftime_now => Value::from_function(strftime_now),
             })
             .map_err(|e| render_error(&e))
@@ -236,9 +300,10 @@ fn render_error(error: &Error) -> TemplateError {
 
 /// The engine's message on one line, with the template line where there is one.
 fn describe(error: &Error) -> String {
-    let what = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), |d| format!("{}: {d}", error.kind()));
+    let what = error.detail().map_or_else(
+        || error.kind().to_string(),
+        |d| format!("{}: {d}", error.kind()),
+    );
     match error.line() {
         Some(line) => format!("{what} (line {line} of the template)"),
         None => what,
@@ -246,7 +311,11 @@ fn describe(error: &Error) -> String {
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn to_json(value: Value, indent: Option<usize>, options: minijinja::value::Kwargs) -> Result<String, Error> {
+fn to_json(
+    value: Value,
+    indent: Option<usize>,
+    options: minijinja::value::Kwargs,
+) -> Result<String, Error> {
     let indent = match indent {
         Some(n) => Some(n),
         None => options.get::<Option<usize>>("indent")?,
@@ -281,11 +350,19 @@ fn to_json(value: Value, indent: Option<usize>, options: minijinja::value::Kwarg
 struct PythonStyle;
 
 impl serde_json::ser::Formatter for PythonStyle {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 

@@ -13,10 +13,11 @@ mod stream;
 mod vocabulary;
 
 pub use error::TokenizerError;
-pub(crate) use json::token_text;
+pub(crate) use json::{read, token_text};
 pub use stream::DecodeStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
+use lampyris_flash::ModelFile;
 use tokenizers::{NormalizedString, Normalizer as _};
 
 /// A tokenizer together with the model's rules for begin and end of a sequence.
@@ -44,6 +45,21 @@ enum SpecialTokens {
 }
 
 impl Tokenizer {
+    /// The tokenizer of a model: from the metadata of a GGUF file, or from the files beside the
+    /// weights in a Hugging Face directory.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and those of [`Tokenizer::from_vocabulary`] and
+    /// [`Tokenizer::from_json`].
+    pub fn from_model_file(model: &ModelFile) -> Result<Self, TokenizerError> {
+        match model {
+            ModelFile::Gguf(gguf) => {
+                Self::from_vocabulary(&Vocabulary::from_metadata(gguf.metadata())?)
+            }
+            ModelFile::Safetensors(files) => json::open(files.dir()),
+        }
+    }
+
     /// Builds the tokenizer that GGUF metadata describes.
     ///
     /// # Errors
@@ -165,7 +181,10 @@ impl Tokenizer {
                 .map_err(|e| TokenizerError::library("normalize", e))?;
         }
         let spelled = normalized.get();
-        match spelled.bytes().position(|b| self.missing_bytes.contains(&b)) {
+        match spelled
+            .bytes()
+            .position(|b| self.missing_bytes.contains(&b))
+        {
             None => Ok(()),
             Some(offset) => Err(TokenizerError::MissingByte {
                 byte: spelled.as_bytes()[offset],

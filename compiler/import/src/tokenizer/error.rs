@@ -6,7 +6,7 @@
 pub enum TokenizerError {
     /// `tokenizer.ggml.model` names an algorithm that is not implemented.
     #[error(
-        "tokenizer model {name:?} is not supported (known: gpt2, llama)\n\nhint: use a model file with a byte-level BPE (gpt2) or SentencePiece BPE (llama) vocabulary"
+        "tokenizer model {name:?} is not supported (known: gpt2, llama)\nhint: use a model file with a byte-level BPE (gpt2) or SentencePiece BPE (llama) vocabulary"
     )]
     UnknownModel {
         /// The name found.
@@ -14,20 +14,22 @@ pub enum TokenizerError {
     },
     /// `tokenizer.ggml.pre` names a text splitting rule that is not implemented.
     #[error(
-        "pre-tokenizer {name:?} is not supported (known: default, gpt-2, llama-bpe, qwen2, smollm)\n\nhint: a different rule would give different tokens; use the model's Hugging Face directory, whose tokenizer.json carries the rule"
+        "pre-tokenizer {name:?} is not supported (known: default, gpt-2, llama-bpe, qwen2, smollm)\nhint: a different rule would give different tokens; use the model's Hugging Face directory, whose tokenizer.json carries the rule"
     )]
     UnknownPreTokenizer {
         /// The name found.
         name: String,
     },
     /// A required entry is absent.
-    #[error("tokenizer entry {key} is missing\n\nhint: convert the model again with its tokenizer")]
+    #[error("tokenizer entry {key} is missing\nhint: convert the model again with its tokenizer")]
     Missing {
         /// Metadata key or JSON path.
         key: String,
     },
     /// An entry holds a value that cannot be used.
-    #[error("tokenizer entry {key}: {reason}\n\nhint: the file is damaged or of another dialect; fetch or convert it again")]
+    #[error(
+        "tokenizer entry {key}: {reason}\nhint: the file is damaged or of another dialect; fetch or convert it again"
+    )]
     Invalid {
         /// Metadata key or JSON path, with the index inside an array.
         key: String,
@@ -35,7 +37,9 @@ pub enum TokenizerError {
         reason: String,
     },
     /// An option of the file changes tokenization in a way that is not implemented.
-    #[error("tokenizer option {key} = {value} is not supported\n\nhint: use the model's Hugging Face directory with tokenizer.json")]
+    #[error(
+        "tokenizer option {key} = {value} is not supported\nhint: use the model's Hugging Face directory with tokenizer.json"
+    )]
     Unsupported {
         /// Metadata key.
         key: String,
@@ -43,7 +47,9 @@ pub enum TokenizerError {
         value: String,
     },
     /// The text holds a byte that the vocabulary cannot spell.
-    #[error("byte 0x{byte:02x} at offset {offset} of the text has no token in this model's vocabulary\n\nhint: remove that character from the text")]
+    #[error(
+        "byte 0x{byte:02x} at offset {offset} of the text has no token in this model's vocabulary\nhint: remove that character from the text"
+    )]
     MissingByte {
         /// The byte.
         byte: u8,
@@ -51,15 +57,22 @@ pub enum TokenizerError {
         offset: usize,
     },
     /// A token id that the tokenizer does not have.
-    #[error("token id {id} is outside the vocabulary of {size} tokens\n\nhint: tokens and tokenizer must come from the same model")]
+    #[error(
+        "token id {id} is outside the vocabulary of {size} tokens\nhint: tokens and tokenizer must come from the same model"
+    )]
     UnknownId {
         /// The id.
         id: u32,
         /// Number of tokens.
         size: u32,
     },
+    /// The model file could not be read.
+    #[error(transparent)]
+    File(#[from] lampyris_flash::Error),
     /// The `tokenizers` library refused.
-    #[error("tokenizer failed to {action}: {message}\n\nhint: check that the tokenizer belongs to this model")]
+    #[error(
+        "tokenizer failed to {action}: {message}\nhint: check that the tokenizer belongs to this model"
+    )]
     Library {
         /// What was being done.
         action: &'static str,

@@ -1,11 +1,42 @@
 //! Tokenizers of Hugging Face directories.
 
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::pipeline::missing_bytes;
 use super::{SpecialTokens, Tokenizer, TokenizerError};
 
 /// Models of the library whose output the rest of the project has been checked with.
 const MODELS: [&str; 2] = ["BPE", "Unigram"];
+
+/// Reads the tokenizer's files in `dir`. The ids that end a generation are taken from
+/// `generation_config.json`, where it exists, else from `config.json`.
+pub(super) fn open(dir: &Path) -> Result<Tokenizer, TokenizerError> {
+    let pipeline = read(&dir.join("tokenizer.json"))?
+        .ok_or_else(|| TokenizerError::missing(dir.join("tokenizer.json").display().to_string()))?;
+    let config = read(&dir.join("tokenizer_config.json"))?;
+    let generation = match read(&dir.join("generation_config.json"))? {
+        Some(text) => Some(text),
+        None => read(&dir.join("config.json"))?,
+    };
+    load(&pipeline, config.as_deref(), generation.as_deref())
+}
+
+/// The bytes of a file, or `None` where there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, lampyris_flash::Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(lampyris_flash::Error::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
 
 /// See [`Tokenizer::from_json`].
 pub(super) fn load(
@@ -13,7 +44,8 @@ pub(super) fn load(
     tokenizer_config: Option<&[u8]>,
     generation_config: Option<&[u8]>,
 ) -> Result<Tokenizer, TokenizerError> {
-    check_model(&parse("tokenizer.json", tokenizer_json)?)?;
+    let root = parse("tokenizer.json", tokenizer_json)?;
+    check_model(&root)?;
     let inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
         .map_err(|e| TokenizerError::library("read tokenizer.json", e))?;
     if inner.get_decoder().is_none() {
@@ -21,7 +53,9 @@ pub(super) fn load(
     }
     let config = optional("tokenizer_config.json", tokenizer_config)?;
     let generation = optional("generation_config.json", generation_config)?;
-    let highest = inner.get_vocab(true).into_values().max();
+    let vocabulary = inner.get_vocab(true);
+    let missing_bytes = dropped_bytes(&root, &vocabulary)?;
+    let highest = vocabulary.into_values().max();
     let vocab_size = highest
         .and_then(|id| id.checked_add(1))
         .ok_or_else(|| TokenizerError::invalid("model.vocab", "no usable token ids"))?;
@@ -39,7 +73,7 @@ pub(super) fn load(
         bos,
         eos,
         special: SpecialTokens::PostProcessor,
-        missing_bytes: Vec::new(),
+        missing_bytes,
     })
 }
 
@@ -74,6 +108,34 @@ fn check_model(root: &Value) -> Result<(), TokenizerError> {
             value: other.to_string(),
         }),
     }
+}
+
+/// Bytes that the pipeline would silently leave out.
+///
+/// BPE without an unknown token drops symbols that are not in the vocabulary. A byte-level
+/// pipeline has a fixed alphabet, so the gaps are known; with any other alphabet they are not.
+fn dropped_bytes(
+    root: &Value,
+    vocabulary: &HashMap<String, u32>,
+) -> Result<Vec<u8>, TokenizerError> {
+    let model = &root["model"];
+    let drops = !model["merges"].is_null()
+        && model["unk_token"].is_null()
+        && model["byte_fallback"] != Value::Bool(true);
+    if !drops {
+        return Ok(Vec::new());
+    }
+    let decoder = &root["decoder"];
+    let byte_level = |step: &Value| step["type"] == "ByteLevel";
+    let steps = decoder["decoders"].as_array();
+    if byte_level(decoder) || steps.is_some_and(|steps| steps.iter().any(byte_level)) {
+        let index = vocabulary.iter().map(|(k, &v)| (k.as_str(), v)).collect();
+        return Ok(missing_bytes(&index));
+    }
+    Err(TokenizerError::Unsupported {
+        key: "model.unk_token (BPE that is neither byte-level nor has byte_fallback)".to_owned(),
+        value: "null".to_owned(),
+    })
 }
 
 /// A token named by `tokenizer_config.json`, as text or as an object with `content`.

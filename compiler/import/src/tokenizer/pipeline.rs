@@ -16,12 +16,11 @@ use tokenizers::pre_tokenizers::{
 };
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use super::vocabulary::{TokenKind, Vocabulary};
 use super::TokenizerError;
+use super::vocabulary::{TokenKind, Vocabulary};
 
 /// GPT-2's rule: contractions, then words, numbers and marks, each with the space before it.
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Llama 3's rule: as GPT-2's, but case does not matter, any one mark may lead a word, numbers
 /// come in groups of up to three digits and line ends stay with the marks before them.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -52,12 +51,7 @@ fn rule(name: &str) -> Option<Rule> {
         "llama-bpe" => (&[LLAMA3], true, false),
         "qwen2" => (&[QWEN2], false, true),
         "default" => (
-            &[
-                r"[\p{P}\$\+<=>\^~\|]+",
-                GPT2,
-                r"\p{N}+",
-                r"[0-9][0-9][0-9]",
-            ],
+            &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
             false,
             false,
         ),
@@ -170,7 +164,9 @@ fn listed_merges(
         let union = format!("{left}{right}");
         for part in [left, right, &union] {
             if !index.contains_key(part) {
-                return Err(bad(format!("needs the token {part:?}, which does not exist")));
+                return Err(bad(format!(
+                    "needs the token {part:?}, which does not exist"
+                )));
             }
         }
         if !seen.insert(merge.as_str()) {
@@ -182,7 +178,7 @@ fn listed_merges(
 }
 
 /// Bytes without a token of their own, in the printable alphabet of byte-level BPE.
-fn missing_bytes(index: &HashMap<&str, u32>) -> Vec<u8> {
+pub(super) fn missing_bytes(index: &HashMap<&str, u32>) -> Vec<u8> {
     (0..=u8::MAX)
         .filter(|&byte| !index.contains_key(byte_symbol(byte).encode_utf8(&mut [0; 4]) as &str))
         .collect()

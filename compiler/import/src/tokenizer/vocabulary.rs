@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use lampyris_flash::gguf::Metadata;
+
 use super::TokenizerError;
 
 /// What a token stands for (`tokenizer.ggml.token_type`).
@@ -26,7 +28,7 @@ pub enum TokenKind {
 
 impl TokenKind {
     /// The kind with GGUF's number `code` (1 to 6).
-    pub fn from_code(code: i64) -> Option<Self> {
+    pub fn from_code(code: i32) -> Option<Self> {
         Some(match code {
             1 => Self::Normal,
             2 => Self::Unknown,
@@ -75,6 +77,37 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
+    /// Reads the `tokenizer.ggml.*` entries.
+    ///
+    /// # Errors
+    /// Entries of the wrong type, and kinds that GGUF does not define. What the entries say is
+    /// checked when a tokenizer is built from them.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let id = |name: &str| metadata.optional::<u32>(&key(name));
+        let flag = |name: &str| metadata.optional::<bool>(&key(name));
+        let texts = |name: &str| metadata.optional::<&[String]>(&key(name));
+        let codes = metadata.optional::<Vec<i32>>(&key("token_type"))?;
+        let scores = metadata.optional::<&[f32]>(&key("scores"))?;
+        Ok(Self {
+            model: metadata.require::<&str>(&key("model"))?.to_owned(),
+            pre: metadata.optional::<&str>(&key("pre"))?.map(str::to_owned),
+            tokens: texts("tokens")?.unwrap_or_default().to_vec(),
+            kinds: kinds(&codes.unwrap_or_default())?,
+            scores: scores.unwrap_or_default().to_vec(),
+            merges: texts("merges")?.unwrap_or_default().to_vec(),
+            bos: id("bos_token_id")?,
+            eos: id("eos_token_id")?,
+            eot: id("eot_token_id")?,
+            eom: id("eom_token_id")?,
+            unknown: id("unknown_token_id")?,
+            add_bos: flag("add_bos_token")?,
+            add_eos: flag("add_eos_token")?,
+            add_space_prefix: flag("add_space_prefix")?,
+            remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+        })
+    }
+
     /// Number of tokens.
     pub(super) fn len(&self) -> u32 {
         // `check` has bounded the count.
@@ -193,4 +226,19 @@ impl Vocabulary {
             (true, None) => Err(TokenizerError::missing(format!("tokenizer.ggml.{name}"))),
         }
     }
+}
+
+fn kinds(codes: &[i32]) -> Result<Vec<TokenKind>, TokenizerError> {
+    codes
+        .iter()
+        .enumerate()
+        .map(|(i, &code)| {
+            TokenKind::from_code(code).ok_or_else(|| {
+                TokenizerError::invalid(
+                    format!("tokenizer.ggml.token_type[{i}]"),
+                    format!("{code} is not a kind of token (1 to 6)"),
+                )
+            })
+        })
+        .collect()
 }
