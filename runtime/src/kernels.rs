@@ -48,14 +48,14 @@ fn dot4(row: &[f32], inputs: [&[f32]; 4]) -> [f32; 4] {
 
 /// A dense layer: `weight` is `[rows, cols]`, `bias` is `[rows]` or absent.
 #[derive(Debug)]
-pub(crate) struct Dense {
-    pub(crate) weight: Vec<f32>,
-    pub(crate) bias: Option<Vec<f32>>,
+pub(crate) struct Dense<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
 }
 
-impl Dense {
+impl Dense<'_> {
     /// `input` is `[n, cols]`; returns `[n, rows]`.
     pub(crate) fn apply(&self, input: &[f32]) -> Vec<f32> {
         let n = input.len() / self.cols;
@@ -78,7 +78,7 @@ impl Dense {
         });
         let mut output = vec![0.0f32; n * self.rows];
         for (row, values) in columns.chunks_exact(n).enumerate() {
-            let bias = self.bias.as_ref().map_or(0.0, |b| b[row]);
+            let bias = self.bias.map_or(0.0, |b| b[row]);
             for (i, value) in values.iter().enumerate() {
                 output[i * self.rows + row] = value + bias;
             }
@@ -161,6 +161,11 @@ pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + (-x).exp())
 }
 
+/// `max(x, 0)`.
+pub(crate) fn relu(x: f32) -> f32 {
+    x.max(0.0)
+}
+
 /// Index of the largest value; the lowest index on a tie.
 pub fn argmax(values: &[f32]) -> Option<usize> {
     let mut best: Option<(usize, f32)> = None;
@@ -197,8 +202,8 @@ mod tests {
     fn dense_is_the_same_for_any_batch_and_close_to_f64() {
         let (rows, cols, n) = (37, 53, 11);
         let dense = Dense {
-            weight: numbers(rows * cols, 1),
-            bias: Some(numbers(rows, 2)),
+            weight: &numbers(rows * cols, 1),
+            bias: Some(&numbers(rows, 2)),
             rows,
             cols,
         };
@@ -214,7 +219,7 @@ mod tests {
                     .zip(x)
                     .map(|(a, b)| f64::from(*a) * f64::from(*b))
                     .sum();
-                let exact = exact + f64::from(dense.bias.as_ref().unwrap()[r]);
+                let exact = exact + f64::from(dense.bias.unwrap()[r]);
                 assert!((f64::from(all[i * rows + r]) - exact).abs() < 1e-5);
             }
         }
@@ -229,7 +234,7 @@ mod tests {
         let mut alone = vec![0.0; rows * n];
         multiply(&weight, &input, cols, &mut alone);
         let dense = Dense {
-            weight,
+            weight: &weight,
             bias: None,
             rows,
             cols,

@@ -4,7 +4,9 @@
 //! model: it is slow and plain on purpose.
 
 mod kernels;
+pub mod reference;
 mod sampler;
 
 pub use kernels::{argmax, nll};
+pub use reference::{Reference, ReferenceError, Session, WindowScore, perplexity};
 pub use sampler::{Sampler, SamplerConfig, SamplerError};
