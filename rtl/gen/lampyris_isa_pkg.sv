@@ -116,7 +116,7 @@ package lampyris_isa_pkg;
     logic [4:0] rindex;
     logic [4:0] rbase;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } ldw_t;
 
@@ -134,7 +134,7 @@ package lampyris_isa_pkg;
     logic [4:0] rindex;
     logic [4:0] rbase;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } ldv_t;
 
@@ -150,7 +150,7 @@ package lampyris_isa_pkg;
     logic [4:0] rindex;
     logic [4:0] rbase;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } stv_t;
 
@@ -166,7 +166,7 @@ package lampyris_isa_pkg;
     logic [4:0] rindex;
     logic [4:0] rbase;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } stk_t;
 
@@ -184,7 +184,7 @@ package lampyris_isa_pkg;
     logic [4:0] rindex;
     logic [4:0] rbase;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } stt_t;
 
@@ -207,7 +207,7 @@ package lampyris_isa_pkg;
     logic [4:0] ry;
     logic [4:0] rx;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } mm_t;
 
@@ -229,7 +229,7 @@ package lampyris_isa_pkg;
     logic [4:0] ry;
     logic [4:0] rx;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } mv_t;
 
@@ -261,7 +261,7 @@ package lampyris_isa_pkg;
     logic [4:0] rb;
     logic [4:0] ra;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } vop_t;
 
@@ -287,7 +287,7 @@ package lampyris_isa_pkg;
     logic [4:0] rx;
     logic [4:0] ra;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } quant_t;
 
@@ -304,7 +304,7 @@ package lampyris_isa_pkg;
     logic [4:0] reserved3;
     logic [4:0] ra;
     logic [3:0] post;
-    logic [3:0] wait;
+    logic [3:0] wait_mask;
     logic [7:0] opcode;
   } deq_t;
 

@@ -35,7 +35,13 @@ fn sv_struct(out: &mut String, insn: &InsnSpec) {
             let _ = writeln!(out, "    logic [{}:0] reserved{reserved};", top - end - 1);
             reserved += 1;
         }
-        let _ = writeln!(out, "    logic [{}:0] {};", field.width - 1, field.name);
+        // `wait` is a keyword of SystemVerilog.
+        let name = if field.name == "wait" {
+            "wait_mask"
+        } else {
+            field.name
+        };
+        let _ = writeln!(out, "    logic [{}:0] {name};", field.width - 1);
         top = field.lsb;
     }
     if top > 8 {
