@@ -7,6 +7,8 @@
 
 mod codes;
 mod dequant;
+#[cfg(test)]
+mod tests;
 
 pub use codes::{CodeBlock, CodeBlocks, code_blocks};
 pub use dequant::dequantize_row;

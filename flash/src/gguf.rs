@@ -5,6 +5,8 @@
 
 mod builder;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use builder::Builder;

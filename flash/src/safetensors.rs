@@ -2,6 +2,9 @@
 //!
 //! Weights are in `model.safetensors`, or in shards that `model.safetensors.index.json` lists.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     Bytes, Error, Result, TensorType, TensorView,
     error::{RECONVERT, REDOWNLOAD},
