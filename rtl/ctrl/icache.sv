@@ -3,7 +3,7 @@
 // Throughput: one instruction every 2 cycles.
 // Back-pressure: req_i is taken when ready_o; the answer (valid_o or err_o) is a pulse.
 // Notes: lines are numbered relative to base_i; flush_i forgets all lines. After an error response
-//        the burst is drained before err_o is raised.
+//        the burst is drained before err_o is raised; clr_i discards a burst under way.
 
 `default_nettype none
 
@@ -51,7 +51,8 @@ module icache #(
     StLookup,
     StAddress,
     StFill,
-    StRead
+    StRead,
+    StDiscard
   } state_e;
 
   state_e                 state_q;
@@ -73,7 +74,7 @@ module icache #(
   assign arvalid_o = state_q == StAddress;
   assign araddr_o  = base_i + {11'd0, pc_q[23:2], 7'd0};
   assign arlen_o   = 8'(Beats - 1);
-  assign rready_o  = state_q == StFill;
+  assign rready_o  = state_q == StFill || state_q == StDiscard;
   assign beat_o    = beat;
 
   // Line storage: one row is read at a lookup, beats are written as they come.
@@ -81,12 +82,10 @@ module icache #(
   logic [IdxW+RowIdxW-1:0] raddr, waddr;
   logic [RowBeats-1:0]     wmask;
   logic                    re;
-  logic [23:0]             read_pc;
 
-  assign read_pc = state_q == StIdle ? pc_i : pc_q;
-  assign re      = (state_q == StIdle && req_i) || state_q == StRead;
-  assign raddr   = read_pc[2+IdxW-1-:IdxW+RowIdxW];
-  assign waddr   = {index, beat_q[BeatW-1-:RowIdxW]};
+  assign re    = (state_q == StIdle && req_i) || state_q == StRead;
+  assign raddr = state_q == StIdle ? pc_i[2+IdxW-1-:IdxW+RowIdxW] : pc_q[2+IdxW-1-:IdxW+RowIdxW];
+  assign waddr = {index, beat_q[BeatW-1-:RowIdxW]};
 
   if (RowBeats == 1) begin : gen_whole
     assign wmask = 1'b1;
@@ -122,9 +121,14 @@ module icache #(
     else if (beat) beat_q <= beat_q + 1'b1;
   end
 
+  // Is a burst under way that a soft reset has to wait for?
+  logic pending;
+  assign pending = (state_q == StAddress && arready_i) ||
+                   ((state_q == StFill || state_q == StDiscard) && !last);
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) begin
-      state_q   <= StIdle;
+      state_q   <= (rst_ni && pending) ? StDiscard : StIdle;
       present_q <= '0;
       failed_q  <= 1'b0;
     end else begin
@@ -146,6 +150,7 @@ module icache #(
             state_q          <= StRead;
           end
         end
+        StDiscard: if (last) state_q <= StIdle;
         default: state_q <= StLookup;
       endcase
     end

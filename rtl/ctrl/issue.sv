@@ -49,6 +49,10 @@ module issue
     desc_t      head, out_q;
     logic       head_valid, out_valid_q, out_free, mask_ready, mask_valid;
     logic [7:0] active_q;
+    /* verilator lint_off UNUSEDSIGNAL */
+    logic [$clog2(QueueDepth+1)-1:0] queue_usage;
+    logic [$clog2(InFlight+1)-1:0]   posts_usage;
+    /* verilator lint_on UNUSEDSIGNAL */
 
     prim_fifo #(
         .Width(DescBits),
@@ -63,7 +67,7 @@ module issue
         .rvalid_o(head_valid),
         .rready_i(grant[u]),
         .rdata_o (head),
-        .usage_o ()
+        .usage_o (queue_usage)
     );
 
     // Units retire in order, so the post masks of issued instructions wait in order, too.
@@ -80,7 +84,7 @@ module issue
         .rvalid_o(mask_valid),
         .rready_i(done_i[u]),
         .rdata_o (post_mask[u]),
-        .usage_o ()
+        .usage_o (posts_usage)
     );
 
     assign out_free        = !out_valid_q || desc_ready_i[u];

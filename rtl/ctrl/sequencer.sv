@@ -82,12 +82,15 @@ module sequencer
   logic         seq_err;
 
   // ---- Instruction fields ------------------------------------------------------------------
+  // Views of one word: each uses its own fields only.
+  /* verilator lint_off UNUSEDSIGNAL */
   alu_t   alu;
   loop_t  lp;
   jump_t  jump;
   rdv_t   rdv;
   halt_t  halt;
   fence_t fence;
+  /* verilator lint_on UNUSEDSIGNAL */
   assign alu   = alu_t'(insn_q);
   assign lp    = loop_t'(insn_q);
   assign jump  = jump_t'(insn_q);

@@ -2,6 +2,9 @@
 // Purpose: instruction encodings, host registers and arithmetic tables shared by the RTL.
 // Latency, throughput, back-pressure: none (constants).
 
+// No module uses every constant.
+/* verilator lint_off UNUSEDPARAM */
+
 package lampyris_isa_pkg;
   localparam logic [31:0] IdValue = 32'h4c4d5059;
   localparam logic [31:0] IsaVersion = 32'd1;
@@ -882,3 +885,5 @@ package lampyris_isa_pkg;
   };
 
 endpackage
+
+/* verilator lint_on UNUSEDPARAM */

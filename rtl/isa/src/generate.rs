@@ -85,8 +85,7 @@ pub fn sv_package() -> String {
     let mut out = format!(
         "// {BANNER}\n// Purpose: instruction encodings, host registers and arithmetic tables shared by the RTL.\n"
     );
-    out +=
-        "// Latency, throughput, back-pressure: none (constants).\n\npackage lampyris_isa_pkg;\n";
+    out += "// Latency, throughput, back-pressure: none (constants).\n\n// No module uses every constant.\n/* verilator lint_off UNUSEDPARAM */\n\npackage lampyris_isa_pkg;\n";
     let _ = writeln!(
         out,
         "  localparam logic [31:0] IdValue = 32'h{ID_VALUE:08x};"
@@ -156,7 +155,7 @@ pub fn sv_package() -> String {
         sv_rom(&mut out, name);
     }
     sv_inverse_rom(&mut out);
-    out += "endpackage\n";
+    out += "endpackage\n\n/* verilator lint_on UNUSEDPARAM */\n";
     out
 }
 
