@@ -376,17 +376,19 @@ fn place_tensor(
             RECONVERT,
         ));
     };
-    let Some(row) = ty.row_bytes(shape[0]) else {
+    if !shape[0].is_multiple_of(ty.block_len()) {
         let problem = format!(
             "has rows of {} elements, not a multiple of {ty}'s {}",
             shape[0],
             ty.block_len()
         );
         return Err(wrong(problem, RECONVERT));
-    };
+    }
     // Both products: the element count must not overflow either, even where blocks are small.
     let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let bytes = shape[1..].iter().try_fold(row, |n, &d| n.checked_mul(d));
+    let bytes = ty
+        .row_bytes(shape[0])
+        .and_then(|row| shape[1..].iter().try_fold(row, |n, &d| n.checked_mul(d)));
     let (Some(_), Some(bytes)) = (elements, bytes) else {
         return Err(wrong(
             format!("has dimensions {shape:?}, whose product overflows"),
