@@ -1,1 +1,19 @@
-//! Graph to instruction stream: compress, lower, schedule, bundle.
+//! Graph to a compiled directory: plan buffers and constants, lower to instructions, schedule,
+//! pack weights, write the bundle.
+//!
+//! The flow is straight: [`image::plan`] and [`buffers::plan`] decide where everything lies,
+//! [`lower`] emits a tree of instructions, [`schedule`] orders loads and adds semaphores,
+//! [`program`] flattens, [`pack`] writes weights, and [`compile`] puts the parts together.
+
+pub mod buffers;
+pub mod error;
+pub mod image;
+pub mod lower;
+pub mod pack;
+pub mod program;
+pub mod schedule;
+
+mod output;
+
+pub use error::{Error, Result};
+pub use output::{Compiled, Options, Plan, Tokenization, compile, plan};

@@ -1,0 +1,299 @@
+//! On-chip memory plan: where each vector lies in vector memory and each block in the
+//! activation buffer. Attention, feed-forward and logits use the same words, one after the other.
+
+use crate::error::{Error, Result};
+use lampyris_import::arch::{LayerSpec, ModelSpec};
+use lampyris_isa::HwConfig;
+use lampyris_isa::format::{BLOCK, LINE_WORDS, TILE_ROWS, blocks};
+
+/// A vector, or one per token, in vector memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vector {
+    /// First word.
+    pub at: u32,
+    /// Words from one token's vector to the next.
+    pub stride: u32,
+    /// Words in use, over all tokens.
+    pub words: u32,
+}
+
+/// Blocks in the activation buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// First block.
+    pub at: u32,
+    /// Blocks from one vector to the next.
+    pub stride: u32,
+    /// Blocks in use, over all vectors.
+    pub blocks: u32,
+}
+
+/// The plan.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers {
+    /// Most tokens in one call of `prefill`.
+    pub tokens: u32,
+    /// Constants; word 0 is the epsilon of the norms.
+    pub constants: Vector,
+    /// Token ids.
+    pub ids: Vector,
+    /// Per-row scalars: sums, means, reciprocals.
+    pub scalar: [Vector; 4],
+    /// Scales of the value heads of one token.
+    pub value_scale: Vector,
+    /// argmax: value and index.
+    pub argmax: Vector,
+    /// Norm weights (then biases) before attention and before the feed-forward network.
+    pub norm: [Vector; 2],
+    /// Biases of linear layers: query/key/value, attention output, up, down.
+    pub bias: [Vector; 6],
+    /// Rotary factors of one token: cosines, then signed sines.
+    pub rope: Vector,
+    /// Residual stream.
+    pub x: Vector,
+    /// Normed input and results of linear layers that go to the residual stream.
+    pub h: Vector,
+    /// Queries.
+    pub q: Vector,
+    /// Keys.
+    pub k: Vector,
+    /// Values.
+    pub v: Vector,
+    /// Scratch of RoPE, one token.
+    pub rotated: Vector,
+    /// Attention scores of one group of heads; `stride` is a head's.
+    pub scores: Vector,
+    /// Value scales of the cache, two heads in turn.
+    pub cache_scale: [Vector; 2],
+    /// Attention result.
+    pub attn: Vector,
+    /// Gate projection.
+    pub gate: Vector,
+    /// Sigmoid of the gate.
+    pub sigmoid: Vector,
+    /// Up projection.
+    pub up: Vector,
+    /// Packed codes and scales of an embedding row.
+    pub codes: Vector,
+    /// Scales of an embedding row.
+    pub code_scales: Vector,
+    /// Logits.
+    pub logits: Vector,
+    /// Words of vector memory in use.
+    pub vmem_words: u32,
+    /// Quantized input of the linear layers.
+    pub xb_h: Blocks,
+    /// Quantized attention result.
+    pub xb_attn: Blocks,
+    /// Quantized feed-forward activations.
+    pub xb_ffn: Blocks,
+    /// Quantized queries of one token; `stride` is a head's.
+    pub xb_q: Blocks,
+    /// Quantized keys of one token.
+    pub xb_k: Blocks,
+    /// Quantized values of one token.
+    pub xb_v: Blocks,
+    /// Quantized attention weights of one group of heads, in turn.
+    pub xb_p: [Blocks; 2],
+    /// Blocks of the activation buffer in use.
+    pub xbuf_blocks: u32,
+}
+
+/// Largest value over the layers.
+fn widest(spec: &ModelSpec, f: impl Fn(&LayerSpec) -> usize) -> usize {
+    spec.layers.iter().map(f).max().unwrap_or(0)
+}
+
+struct Bump {
+    next: u64,
+    top: u64,
+}
+
+impl Bump {
+    fn vector(&mut self, count: usize, width: usize) -> Vector {
+        let stride = width.next_multiple_of(LINE_WORDS) as u64;
+        let words = stride * count as u64;
+        let at = self.next;
+        self.next += words;
+        self.top = self.top.max(self.next);
+        let narrow = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
+        Vector {
+            at: narrow(at),
+            stride: narrow(stride),
+            words: narrow(words),
+        }
+    }
+
+    fn blocks(&mut self, count: usize, each: usize) -> Blocks {
+        let total = (count * each) as u64;
+        let at = self.next;
+        self.next += total;
+        self.top = self.top.max(self.next);
+        let narrow = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
+        Blocks {
+            at: narrow(at),
+            stride: narrow(each as u64),
+            blocks: narrow(total),
+        }
+    }
+}
+
+/// Rows of one attention product: heads that share keys and values, at most as many as the
+/// matrix unit takes.
+pub fn group_rows(layer: &LayerSpec, hw: &HwConfig) -> usize {
+    (layer.n_heads / layer.n_kv_heads).min(hw.max_tokens as usize)
+}
+
+/// Plans for as many tokens as fit.
+///
+/// # Errors
+/// Not even one token fits; the error says which buffer and by how much.
+pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize) -> Result<Buffers> {
+    let mut tokens = hw.max_tokens as usize;
+    loop {
+        let plan = plan_for(spec, hw, context, tokens);
+        let fits = plan.vmem_words <= hw.vmem_words && plan.xbuf_blocks <= hw.xbuf_blocks;
+        if fits {
+            return Ok(plan);
+        }
+        if tokens == 1 {
+            return Err(too_large(&plan, hw));
+        }
+        tokens -= 1;
+    }
+}
+
+fn too_large(plan: &Buffers, hw: &HwConfig) -> Error {
+    if plan.vmem_words > hw.vmem_words {
+        return Error::DoesNotFit {
+            buffer: "vector memory",
+            needed: u64::from(plan.vmem_words),
+            available: u64::from(hw.vmem_words),
+            unit: "words",
+            hint: "take a configuration with more `vmem_words`, or a shorter --context",
+        };
+    }
+    Error::DoesNotFit {
+        buffer: "the activation buffer",
+        needed: u64::from(plan.xbuf_blocks),
+        available: u64::from(hw.xbuf_blocks),
+        unit: "blocks",
+        hint: "take a configuration with more `xbuf_blocks`, or a shorter --context",
+    }
+}
+
+fn plan_for(spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) -> Buffers {
+    let mut b = Buffers {
+        tokens: tokens as u32,
+        ..Buffers::default()
+    };
+    let mut vmem = Bump { next: 0, top: 0 };
+    plan_shared(&mut b, &mut vmem, spec, tokens);
+    // Phases that never overlap in time share the words from here on.
+    let phase = vmem.next;
+    plan_attention(&mut b, &mut vmem, spec, hw, context, tokens);
+    vmem.next = phase;
+    let ffn = widest(spec, |l| l.ffn_dim.next_multiple_of(TILE_ROWS));
+    b.up = vmem.vector(tokens, ffn);
+    if spec.layers.iter().any(|l| l.gated) {
+        b.gate = vmem.vector(tokens, ffn);
+        b.sigmoid = vmem.vector(tokens, ffn);
+    }
+    vmem.next = phase;
+    b.codes = vmem.vector(1, blocks(spec.d_model) * LINE_WORDS);
+    b.code_scales = vmem.vector(1, blocks(spec.d_model));
+    vmem.next = phase;
+    b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
+    b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
+    plan_blocks(&mut b, spec, hw, context, tokens);
+    b
+}
+
+fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, tokens: usize) {
+    let rows = tokens.max(widest(spec, |l| l.n_heads));
+    b.constants = vmem.vector(1, LINE_WORDS);
+    b.ids = vmem.vector(1, tokens);
+    for scalar in &mut b.scalar {
+        *scalar = vmem.vector(1, rows);
+    }
+    b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
+    b.argmax = vmem.vector(1, 2);
+    for norm in &mut b.norm {
+        *norm = vmem.vector(2, spec.d_model);
+    }
+    let bias = |used: fn(&LayerSpec) -> bool, width: usize| {
+        if spec.layers.iter().any(used) {
+            width
+        } else {
+            0
+        }
+    };
+    let widths = [
+        bias(|l| l.biases.qkv, widest(spec, LayerSpec::q_width)),
+        bias(|l| l.biases.qkv, widest(spec, LayerSpec::k_width)),
+        bias(|l| l.biases.qkv, widest(spec, LayerSpec::v_width)),
+        bias(|l| l.biases.attn_output, spec.d_model),
+        bias(|l| l.biases.ffn, widest(spec, |l| l.ffn_dim)),
+        bias(|l| l.biases.ffn, spec.d_model),
+    ];
+    for (vector, width) in b.bias.iter_mut().zip(widths) {
+        *vector = vmem.vector(1, width);
+    }
+    b.rope = vmem.vector(2, widest(spec, |l| l.head_dim_k));
+    b.x = vmem.vector(tokens, spec.d_model);
+    // Results of the matrix unit come in groups of 16 rows.
+    b.h = vmem.vector(tokens, spec.d_model.next_multiple_of(TILE_ROWS));
+}
+
+fn plan_attention(
+    b: &mut Buffers,
+    vmem: &mut Bump,
+    spec: &ModelSpec,
+    hw: &HwConfig,
+    context: usize,
+    tokens: usize,
+) {
+    let group = spec
+        .layers
+        .iter()
+        .map(|l| group_rows(l, hw))
+        .max()
+        .unwrap_or(1);
+    let positions = context.next_multiple_of(TILE_ROWS);
+    b.q = vmem.vector(tokens, widest(spec, LayerSpec::q_width));
+    b.k = vmem.vector(tokens, widest(spec, LayerSpec::k_width));
+    b.v = vmem.vector(tokens, widest(spec, LayerSpec::v_width));
+    b.attn = vmem.vector(tokens, widest(spec, LayerSpec::attn_width));
+    b.rotated = vmem.vector(
+        1,
+        widest(spec, LayerSpec::q_width).max(widest(spec, LayerSpec::k_width)),
+    );
+    b.scores = vmem.vector(group, positions);
+    for scale in &mut b.cache_scale {
+        *scale = vmem.vector(1, positions);
+    }
+}
+
+fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) {
+    let mut xbuf = Bump { next: 0, top: 0 };
+    let group = spec
+        .layers
+        .iter()
+        .map(|l| group_rows(l, hw))
+        .max()
+        .unwrap_or(1);
+    b.xb_h = xbuf.blocks(tokens, blocks(spec.d_model));
+    let phase = xbuf.next;
+    b.xb_attn = xbuf.blocks(tokens, blocks(widest(spec, LayerSpec::attn_width)));
+    let head_k = blocks(widest(spec, |l| l.head_dim_k));
+    let head_v = blocks(widest(spec, |l| l.head_dim_v));
+    b.xb_q = xbuf.blocks(widest(spec, |l| l.n_heads), head_k);
+    b.xb_k = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_k);
+    b.xb_v = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_v);
+    for p in &mut b.xb_p {
+        *p = xbuf.blocks(group, context.div_ceil(BLOCK));
+    }
+    xbuf.next = phase;
+    b.xb_ffn = xbuf.blocks(tokens, blocks(widest(spec, |l| l.ffn_dim)));
+    b.xbuf_blocks = u32::try_from(xbuf.top).unwrap_or(u32::MAX);
+}

@@ -1,0 +1,377 @@
+//! The constant image: where every weight lies in DRAM, in the order in which it is read.
+
+use crate::error::{Error, Result};
+use lampyris_flash::TensorType;
+use lampyris_import::Model;
+use lampyris_import::arch::LayerSpec;
+use lampyris_import::graph::Op;
+use lampyris_import::source::TensorRef;
+use lampyris_isa::format::{CHUNK_BYTES, blocks, matrix_bytes, row_groups};
+
+/// Byte address of the constants; the program lies below.
+pub const WEIGHTS_BASE: u64 = 1 << 20;
+
+/// A weight matrix in tiles.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// Source.
+    pub tensor: TensorRef,
+    /// Rows.
+    pub rows: usize,
+    /// Columns: the length of the reduction.
+    pub cols: usize,
+    /// Bits of a code.
+    pub bits: usize,
+    /// Byte address of the first tile.
+    pub addr: u64,
+}
+
+impl Matrix {
+    /// Bytes of all tiles.
+    pub fn bytes(&self) -> u64 {
+        matrix_bytes(self.rows, self.cols, self.bits) as u64
+    }
+
+    /// Blocks along the reduction.
+    pub fn blocks(&self) -> usize {
+        blocks(self.cols)
+    }
+
+    /// Row groups.
+    pub fn groups(&self) -> usize {
+        row_groups(self.rows)
+    }
+}
+
+/// f32 values in DRAM.
+#[derive(Clone, Debug)]
+pub struct Floats {
+    /// Where the values come from.
+    pub source: FloatSource,
+    /// Values.
+    pub len: usize,
+    /// Byte address.
+    pub addr: u64,
+}
+
+/// Where f32 values come from.
+#[derive(Clone, Debug)]
+pub enum FloatSource {
+    /// A tensor, all of it.
+    Tensor(TensorRef),
+    /// For each position: the cosines of the head's elements, then the signed sines.
+    RopeTable {
+        /// Elements of a head.
+        head_dim: usize,
+        /// Positions.
+        positions: usize,
+    },
+    /// Constants of the program.
+    Values(Vec<f32>),
+}
+
+/// An item of the image.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Matrix.
+    Matrix(Matrix),
+    /// Vector or table.
+    Floats(Floats),
+}
+
+/// A linear layer: matrix and bias.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// Weights.
+    pub matrix: Matrix,
+    /// Bias.
+    pub bias: Option<Floats>,
+}
+
+/// A norm: weight and, for LayerNorm, bias.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    /// Scale of each element.
+    pub weight: Floats,
+    /// Added to each element.
+    pub bias: Option<Floats>,
+}
+
+/// The constants of one layer, addresses of the first layer of its run.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Norm before attention.
+    pub attn_norm: Norm,
+    /// Keys, read first so that they are stored before the queries are ready.
+    pub k: Linear,
+    /// Values.
+    pub v: Linear,
+    /// Queries.
+    pub q: Linear,
+    /// Attention output.
+    pub o: Linear,
+    /// Norm before the feed-forward network.
+    pub ffn_norm: Norm,
+    /// Gate, if there is one.
+    pub gate: Option<Linear>,
+    /// Up.
+    pub up: Linear,
+    /// Down.
+    pub down: Linear,
+}
+
+/// Consecutive layers of the same shape and formats: one loop.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Index of the first layer.
+    pub first: usize,
+    /// Layers.
+    pub count: usize,
+    /// Shape.
+    pub spec: LayerSpec,
+    /// Constants of the first layer.
+    pub layer: Layer,
+    /// Bytes from one layer's constants to the next.
+    pub stride: u64,
+}
+
+/// All constants.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Program constants.
+    pub constants: Floats,
+    /// Rotary table, if the model uses RoPE.
+    pub rope: Option<Floats>,
+    /// Position table and its first row, if positions are learned.
+    pub positions: Option<(Floats, usize)>,
+    /// Token embedding.
+    pub embedding: Matrix,
+    /// Layers.
+    pub runs: Vec<Run>,
+    /// Final norm.
+    pub output_norm: Norm,
+    /// Output projection; the embedding's tiles if tied.
+    pub head: Matrix,
+    /// Everything in address order.
+    pub items: Vec<Item>,
+    /// Bytes of the image.
+    pub bytes: u64,
+}
+
+/// Width of the codes that keep a stored type without loss, or 8 for re-quantized types.
+pub fn code_bits(ty: TensorType) -> usize {
+    match ty {
+        TensorType::Q4_0 | TensorType::Q4_1 => 4,
+        _ => 8,
+    }
+}
+
+/// Whether packing re-quantizes a stored type.
+pub fn is_requantized(ty: TensorType) -> bool {
+    use TensorType::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    !matches!(ty, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+}
+
+struct Builder<'a> {
+    model: &'a Model,
+    items: Vec<Item>,
+    next: u64,
+}
+
+impl Builder<'_> {
+    fn take(&mut self, bytes: u64) -> u64 {
+        let addr = self.next;
+        self.next += bytes.next_multiple_of(CHUNK_BYTES as u64);
+        addr
+    }
+
+    fn matrix(&mut self, tensor: &TensorRef, rows: usize, cols: usize) -> Result<Matrix> {
+        let ty = self.model.tensor_view(tensor)?.ty;
+        let bits = code_bits(ty);
+        let addr = self.take(matrix_bytes(rows, cols, bits) as u64);
+        let matrix = Matrix {
+            tensor: tensor.clone(),
+            rows,
+            cols,
+            bits,
+            addr,
+        };
+        self.items.push(Item::Matrix(matrix.clone()));
+        Ok(matrix)
+    }
+
+    fn floats(&mut self, source: FloatSource, len: usize) -> Floats {
+        let addr = self.take(len as u64 * 4);
+        let floats = Floats { source, len, addr };
+        self.items.push(Item::Floats(floats.clone()));
+        floats
+    }
+
+    fn op(&self, name: &str) -> Result<&Op> {
+        let graph = self.model.graph();
+        match graph.find(name) {
+            Some(id) => Ok(&graph.node(id).op),
+            None => Err(Error::unsupported(
+                name,
+                "the graph has no such operation",
+                "report this model",
+            )),
+        }
+    }
+
+    fn norm(&mut self, name: &str) -> Result<Norm> {
+        let (weight, bias) = match self.op(name)? {
+            Op::Norm { weight, bias, .. } => (weight.clone(), bias.clone()),
+            other => return Err(unexpected(name, other)),
+        };
+        let d = self.model.spec().d_model;
+        let weight = self.floats(FloatSource::Tensor(weight), d);
+        let bias = bias.map(|b| self.floats(FloatSource::Tensor(b), d));
+        Ok(Norm { weight, bias })
+    }
+
+    fn linear(&mut self, name: &str) -> Result<Linear> {
+        let (weight, bias, cols, rows) = match self.op(name)? {
+            Op::Linear {
+                weight,
+                bias,
+                in_features,
+                out_features,
+            } => (weight.clone(), bias.clone(), *in_features, *out_features),
+            other => return Err(unexpected(name, other)),
+        };
+        let bias = bias.map(|b| self.floats(FloatSource::Tensor(b), rows));
+        Ok(Linear {
+            matrix: self.matrix(&weight, rows, cols)?,
+            bias,
+        })
+    }
+
+    fn layer(&mut self, index: usize) -> Result<Layer> {
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let gated = self.model.spec().layers[index].gated;
+        Ok(Layer {
+            attn_norm: self.norm(&name("attn_norm"))?,
+            k: self.linear(&name("attn_k"))?,
+            v: self.linear(&name("attn_v"))?,
+            q: self.linear(&name("attn_q"))?,
+            o: self.linear(&name("attn_output"))?,
+            ffn_norm: self.norm(&name("ffn_norm"))?,
+            gate: if gated {
+                Some(self.linear(&name("ffn_gate"))?)
+            } else {
+                None
+            },
+            up: self.linear(&name("ffn_up"))?,
+            down: self.linear(&name("ffn_down"))?,
+        })
+    }
+
+    /// What must be equal for two layers to share the body of a loop.
+    fn shape(&self, index: usize) -> Result<(LayerSpec, Vec<usize>)> {
+        let graph = self.model.graph();
+        let mut bits = Vec::new();
+        for (_, node) in graph.nodes().filter(|(_, n)| n.layer == Some(index)) {
+            if let Op::Linear { weight, .. } = &node.op {
+                bits.push(code_bits(self.model.tensor_view(weight)?.ty));
+            }
+        }
+        Ok((self.model.spec().layers[index].clone(), bits))
+    }
+
+    fn runs(&mut self) -> Result<Vec<Run>> {
+        let layers = self.model.spec().layers.len();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut last_shape = None;
+        for index in 0..layers {
+            let shape = self.shape(index)?;
+            let start = self.next;
+            let layer = self.layer(index)?;
+            if last_shape.as_ref() == Some(&shape) {
+                runs.last_mut().expect("a shape implies a run").count += 1;
+            } else {
+                let spec = shape.0.clone();
+                runs.push(Run {
+                    first: index,
+                    count: 1,
+                    spec,
+                    layer,
+                    stride: self.next - start,
+                });
+                last_shape = Some(shape);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+fn unexpected(name: &str, op: &Op) -> Error {
+    Error::unsupported(
+        name,
+        format!("is a {} operation", op.kind()),
+        "report this model",
+    )
+}
+
+/// Lays out the constants of a model for `context` positions.
+///
+/// # Errors
+/// A tensor cannot be read.
+pub fn plan(model: &Model, context: usize) -> Result<Image> {
+    let spec = model.spec();
+    let mut b = Builder {
+        model,
+        items: Vec::new(),
+        next: WEIGHTS_BASE,
+    };
+    let constants = b.floats(FloatSource::Values(vec![spec.norm.eps]), 1);
+    let rope = spec.rope().map(|_| {
+        let head_dim = spec.layers[0].head_dim_k;
+        b.floats(
+            FloatSource::RopeTable {
+                head_dim,
+                positions: context,
+            },
+            2 * head_dim * context,
+        )
+    });
+    let positions = match b
+        .model
+        .graph()
+        .find("position_embd")
+        .map(|id| b.model.graph().node(id).op.clone())
+    {
+        Some(Op::PosEmbed { table, offset }) => {
+            let rows = model.tensor_view(&table)?.rows();
+            Some((
+                b.floats(FloatSource::Tensor(table), rows * spec.d_model),
+                offset,
+            ))
+        }
+        _ => None,
+    };
+    let runs = b.runs()?;
+    let output_norm = b.norm("output_norm")?;
+    let head_tensor = match b.op("output")? {
+        Op::LmHead { weight, .. } => weight.clone(),
+        other => return Err(unexpected("output", other)),
+    };
+    let head = b.matrix(&head_tensor, spec.vocab_size, spec.d_model)?;
+    let embedding = match b.op("token_embd")?.clone() {
+        Op::Embed { table } if table == head_tensor => head.clone(),
+        Op::Embed { table } => b.matrix(&table, spec.vocab_size, spec.d_model)?,
+        other => return Err(unexpected("token_embd", &other)),
+    };
+    let bytes = b.next - WEIGHTS_BASE;
+    Ok(Image {
+        constants,
+        rope,
+        positions,
+        embedding,
+        runs,
+        output_norm,
+        head,
+        items: b.items,
+        bytes,
+    })
+}

@@ -1,0 +1,531 @@
+//! Attention with an 8-bit KV cache.
+//!
+//! Keys are rows of a weight matrix with a scale per block of 32; values are columns of one,
+//! whose scale (one per position and head) multiplies the attention weights before they are
+//! quantized. The softmax is not normalized until after the product with the values.
+
+use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
+use crate::buffers::{Blocks, Vector, group_rows};
+use crate::image::Run;
+use crate::program::Region;
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
+use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
+
+/// Tile header selector: no header.
+const NO_HEADER: u8 = 1;
+
+/// Heads that share keys and values, as many as one product takes.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Key and value head.
+    kv_head: usize,
+    /// First query head.
+    first: usize,
+    /// Query heads.
+    rows: usize,
+    /// Counts the groups of a layer; buffers alternate.
+    turn: usize,
+}
+
+impl Emitter<'_> {
+    /// Registers that depend on the position only; once per token (decode: once per run).
+    pub(crate) fn cache_registers(&mut self, run: &Run, cache: &CacheMap) {
+        if self.tokens == Tokens::One {
+            self.position_registers(run, cache);
+        }
+    }
+
+    fn position_registers(&mut self, run: &Run, cache: &CacheMap) {
+        let label = "position";
+        let key_blocks = (run.spec.head_dim_k / BLOCK) as i64;
+        if self.tokens == Tokens::Counted {
+            self.alu_reg(alu::ADD, reg::TOKEN_POS, reg::POS, reg::INDEX, label);
+        } else {
+            self.alu_imm(alu::ADD, reg::TOKEN_POS, reg::POS, 0, label);
+        }
+        let _ = cache;
+        self.alu_imm(alu::ADD, reg::LEN, reg::TOKEN_POS, 1, label);
+        self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, 4, label);
+        self.alu_imm(alu::ADD, reg::KEY_GROUPS, reg::KEY_TILE, 1, label);
+        let tile = tile_bytes(8, true) as i64;
+        self.alu_imm(
+            alu::MUL,
+            reg::KEY_TILE,
+            reg::KEY_TILE,
+            key_blocks * tile,
+            label,
+        );
+        self.alu_imm(
+            alu::MUL,
+            reg::KEY_CHUNKS,
+            reg::KEY_GROUPS,
+            key_blocks * tile / CHUNK_BYTES as i64,
+            label,
+        );
+        self.alu_imm(alu::SHR, reg::VALUE_TILE, reg::TOKEN_POS, 5, label);
+        self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, reg::VALUE_TILE, 1, label);
+        let tile = tile_bytes(8, false) as i64;
+        self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
+        self.alu_imm(
+            alu::MUL,
+            reg::VALUE_CHUNKS,
+            reg::VALUE_BLOCKS,
+            tile / CHUNK_BYTES as i64,
+            label,
+        );
+        self.alu_imm(alu::SHL, reg::VALUE_SCALE, reg::TOKEN_POS, 2, label);
+        self.alu_imm(
+            alu::MUL,
+            reg::TABLE,
+            reg::TOKEN_POS,
+            8 * run.spec.head_dim_k as i64,
+            label,
+        );
+    }
+
+    /// x += output(attention(norm(x))), for every token.
+    pub(crate) fn attention(&mut self, run: &Run, cache: &CacheMap) {
+        let b = self.cx.buffers;
+        let d = self.cx.spec.d_model;
+        let layer = &run.layer;
+        self.norm(
+            &layer.attn_norm,
+            b.x,
+            reg::ZERO,
+            b.norm[0],
+            false,
+            "attn_norm",
+        );
+        self.quantize(b.h, b.xb_h, d, "attn_norm");
+        let (q, k, v) = (
+            strided(b.q, run.spec.q_width()),
+            strided(b.k, run.spec.k_width()),
+            strided(b.v, run.spec.v_width()),
+        );
+        self.linear(&layer.k, b.xb_h, k, b.bias[1], "attn_k");
+        self.linear(&layer.v, b.xb_h, v, b.bias[2], "attn_v");
+        if self.tokens == Tokens::One {
+            // Keys and values are stored while the matrix unit works on the queries.
+            self.load_rope(run);
+            self.append(run, cache, k, v);
+            self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
+            self.attend(run, cache, q);
+        } else {
+            self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
+            self.for_each_token("attention", |e| {
+                e.position_registers(run, cache);
+                e.token_offset(reg::Q, q.stride, "attention");
+                e.token_offset(reg::K, k.stride, "attention");
+                e.token_offset(reg::V, v.stride, "attention");
+                e.token_offset(reg::ATTN, attn_vector(b.attn, run).stride, "attention");
+                e.load_rope(run);
+                e.append(run, cache, k, v);
+                e.attend(run, cache, q);
+            });
+        }
+        let attn = attn_vector(b.attn, run);
+        self.quantize(attn, b.xb_attn, run.spec.attn_width(), "attn_output");
+        self.linear(&layer.o, b.xb_attn, b.h, b.bias[3], "attn_output");
+        self.accumulate(b.x, b.h, d, "attn_residual");
+    }
+
+    fn load_rope(&mut self, run: &Run) {
+        let Some(table) = &self.cx.image.rope else {
+            return;
+        };
+        let words = 2 * run.spec.head_dim_k as u32;
+        let rope = self.cx.buffers.rope;
+        let insn = LdV {
+            rbase: reg::TABLE,
+            addr: table.addr,
+            count: words,
+            rows: 1,
+            dst: rope.at,
+            ..LdV::default()
+        };
+        self.unit(insn, vec![], vec![Region::vmem(rope.at, words)], "rope");
+    }
+
+    /// Rotates the heads of the current token in place: x C + swap(x) S.
+    fn rope(&mut self, v: Vector, register: u8, heads: usize, head_dim: usize, label: &str) {
+        if self.cx.image.rope.is_none() {
+            return;
+        }
+        let b = self.cx.buffers;
+        let (scratch, rope) = (b.rotated, b.rope);
+        let dim = head_dim as u32;
+        let base = Vop {
+            rows: heads as u16,
+            n: dim,
+            astride: dim,
+            dstride: dim,
+            write: 1,
+            ..Vop::default()
+        };
+        let sines = Vop {
+            ra: register,
+            a: v.at,
+            b: rope.at + dim,
+            d: scratch.at,
+            mul: vop::MUL_B,
+            swap: 1,
+            ..base
+        };
+        self.unit(sines, vec![all(v), all(rope)], vec![all(scratch)], label);
+        let cosines = Vop {
+            ra: register,
+            rd: register,
+            a: v.at,
+            b: rope.at,
+            d: v.at,
+            mul: vop::MUL_B,
+            ..base
+        };
+        self.unit(cosines, vec![all(v), all(rope)], vec![all(v)], label);
+        let sum = Vop {
+            ra: register,
+            rd: register,
+            a: v.at,
+            b: scratch.at,
+            bstride: dim,
+            d: v.at,
+            add: vop::ADD_B,
+            ..base
+        };
+        self.unit(sum, vec![all(v), all(scratch)], vec![all(v)], label);
+    }
+
+    /// Stores the current token's keys and values.
+    fn append(&mut self, run: &Run, cache: &CacheMap, k: Vector, v: Vector) {
+        let b = self.cx.buffers;
+        let spec = &run.spec;
+        let (kblocks, vblocks) = (spec.head_dim_k / BLOCK, spec.head_dim_v / BLOCK);
+        self.rope(k, reg::K, spec.n_kv_heads, spec.head_dim_k, "rope_k");
+        let heads = |register, from: Vector, to: Blocks, dim: usize| Quant {
+            ra: register,
+            rows: spec.n_kv_heads as u16,
+            a: from.at,
+            astride: dim as u32,
+            x: to.at as u16,
+            xstride: (dim / BLOCK) as u16,
+            n: dim as u32,
+            ..Quant::default()
+        };
+        let keys = Quant {
+            f16_range: 1,
+            ..heads(reg::K, k, b.xb_k, spec.head_dim_k)
+        };
+        self.unit(keys, vec![all(k)], vec![all_blocks(b.xb_k)], "append_kv");
+        let values = Quant {
+            whole_row: 1,
+            scale_out: 1,
+            scale_addr: b.value_scale.at,
+            ..heads(reg::V, v, b.xb_v, spec.head_dim_v)
+        };
+        self.unit(
+            values,
+            vec![all(v)],
+            vec![all_blocks(b.xb_v), all(b.value_scale)],
+            "append_kv",
+        );
+        for head in 0..spec.n_kv_heads {
+            let key = StK {
+                rbase: reg::CACHE,
+                rindex: reg::KEY_TILE,
+                rrow: reg::TOKEN_POS,
+                addr: cache.keys(head),
+                blocks: kblocks as u8,
+                src: (b.xb_k.at as usize + head * kblocks) as u16,
+                ..StK::default()
+            };
+            self.unit(
+                key,
+                vec![all_blocks(b.xb_k)],
+                vec![Region::dram(cache.keys(head), cache.key_bytes)],
+                "append_kv",
+            );
+            let value = StT {
+                rbase: reg::CACHE,
+                rindex: reg::VALUE_TILE,
+                rrow: reg::TOKEN_POS,
+                addr: cache.values(head),
+                blocks: vblocks as u8,
+                src: (b.xb_v.at as usize + head * vblocks) as u16,
+                stride: cache.value_stride as u32,
+                ..StT::default()
+            };
+            self.unit(
+                value,
+                vec![all_blocks(b.xb_v)],
+                vec![Region::dram(cache.values(head), cache.value_bytes)],
+                "append_kv",
+            );
+            let scale = StV {
+                rbase: reg::CACHE,
+                rindex: reg::VALUE_SCALE,
+                addr: cache.scales(head),
+                count: 1,
+                src: b.value_scale.at + head as u32,
+                ..StV::default()
+            };
+            self.unit(
+                scale,
+                vec![all(b.value_scale)],
+                vec![Region::dram(cache.scales(head), cache.scale_bytes)],
+                "append_kv",
+            );
+        }
+    }
+
+    /// Attention of the current token over all positions up to its own.
+    fn attend(&mut self, run: &Run, cache: &CacheMap, q: Vector) {
+        let b = self.cx.buffers;
+        let spec = &run.spec;
+        self.rope(q, reg::Q, spec.n_heads, spec.head_dim_k, "rope_q");
+        let queries = Quant {
+            ra: reg::Q,
+            rows: spec.n_heads as u16,
+            a: q.at,
+            astride: spec.head_dim_k as u32,
+            x: b.xb_q.at as u16,
+            xstride: (spec.head_dim_k / BLOCK) as u16,
+            n: spec.head_dim_k as u32,
+            ..Quant::default()
+        };
+        self.unit(queries, vec![all(q)], vec![all_blocks(b.xb_q)], "attention");
+        let share = spec.n_heads / spec.n_kv_heads;
+        let step = group_rows(spec, self.cx.hw);
+        let mut turn = 0;
+        for kv_head in 0..spec.n_kv_heads {
+            for first in (0..share).step_by(step) {
+                let rows = step.min(share - first);
+                let group = Group {
+                    kv_head,
+                    first: kv_head * share + first,
+                    rows,
+                    turn,
+                };
+                self.scores(run, cache, group);
+                self.softmax(run, cache, group);
+                self.weighted_values(run, cache, group);
+                turn += 1;
+            }
+        }
+    }
+
+    /// scores = keys q for the heads of a group.
+    fn scores(&mut self, run: &Run, cache: &CacheMap, group: Group) {
+        let b = self.cx.buffers;
+        let kblocks = run.spec.head_dim_k / BLOCK;
+        let keys = LdW {
+            rbase: reg::CACHE,
+            rcount: reg::KEY_CHUNKS,
+            addr: cache.keys(group.kv_head),
+            rows: 1,
+            ..LdW::default()
+        };
+        self.unit(
+            keys,
+            vec![Region::dram(cache.keys(group.kv_head), cache.key_bytes)],
+            vec![],
+            "attn_scores",
+        );
+        let product = Mm {
+            rgroups: reg::KEY_GROUPS,
+            x: (b.xb_q.at as usize + group.first * kblocks) as u16,
+            xstride: kblocks as u16,
+            y: b.scores.at,
+            ystride: b.scores.stride,
+            kblocks: kblocks as u16,
+            tokens: group.rows as u8,
+            bits: 8,
+            ..Mm::default()
+        };
+        self.unit(
+            product,
+            vec![all_blocks(b.xb_q)],
+            vec![all(b.scores)],
+            "attn_scores",
+        );
+    }
+
+    /// Quantizes exp(scale (s - max)) times the value scales; the sums' reciprocals go to scalar[3].
+    fn softmax(&mut self, run: &Run, cache: &CacheMap, group: Group) {
+        let b = self.cx.buffers;
+        let label = "softmax";
+        let value_scale = b.cache_scale[group.turn % 2];
+        let blocks = b.xb_p[group.turn % 2];
+        let load = LdV {
+            rbase: reg::CACHE,
+            rcount: reg::LEN,
+            addr: cache.scales(group.kv_head),
+            rows: 1,
+            dst: value_scale.at,
+            ..LdV::default()
+        };
+        self.unit(
+            load,
+            vec![Region::dram(cache.scales(group.kv_head), cache.scale_bytes)],
+            vec![all(value_scale)],
+            label,
+        );
+        let (max, shift, sum, inverse) = (b.scalar[0], b.scalar[1], b.scalar[2], b.scalar[3]);
+        let heads = Vop {
+            rn: reg::LEN,
+            rows: group.rows as u16,
+            a: b.scores.at,
+            astride: b.scores.stride,
+            d: b.scores.at,
+            dstride: b.scores.stride,
+            ..Vop::default()
+        };
+        let scalars = |from: Vector, to: Vector| Vop {
+            n: group.rows as u32,
+            rows: 1,
+            a: from.at,
+            d: to.at,
+            write: 1,
+            ..Vop::default()
+        };
+        let factor =
+            (f64::from(std::f32::consts::LOG2_E) / (run.spec.head_dim_k as f64).sqrt()) as f32;
+        let reduce = Vop {
+            red: vop::MAX,
+            red_addr: max.at,
+            ..heads
+        };
+        self.unit(reduce, vec![all(b.scores)], vec![all(max)], label);
+        let negate = Vop {
+            mul: vop::MUL_S1,
+            s1: (-factor).to_bits(),
+            ..scalars(max, shift)
+        };
+        self.unit(negate, vec![all(max)], vec![all(shift)], label);
+        let exp = Vop {
+            mul: vop::MUL_S1,
+            s1: factor.to_bits(),
+            add: vop::ADD_S2,
+            s2: shift.at,
+            s2_row: 1,
+            func: vop::EXP2,
+            write: 1,
+            red: vop::SUM,
+            red_addr: sum.at,
+            ..heads
+        };
+        self.unit(
+            exp,
+            vec![all(b.scores), all(shift)],
+            vec![all(b.scores), all(sum)],
+            label,
+        );
+        let weigh = Vop {
+            mul: vop::MUL_B,
+            b: value_scale.at,
+            write: 1,
+            ..heads
+        };
+        self.unit(
+            weigh,
+            vec![all(b.scores), all(value_scale)],
+            vec![all(b.scores)],
+            label,
+        );
+        let quantize = Quant {
+            rn: reg::LEN,
+            rows: group.rows as u16,
+            a: b.scores.at,
+            astride: b.scores.stride,
+            x: blocks.at as u16,
+            xstride: blocks.stride as u16,
+            ..Quant::default()
+        };
+        self.unit(
+            quantize,
+            vec![all(b.scores)],
+            vec![all_blocks(blocks)],
+            label,
+        );
+        let recip = Vop {
+            func: vop::RECIP,
+            ..scalars(sum, inverse)
+        };
+        self.unit(recip, vec![all(sum)], vec![all(inverse)], label);
+    }
+
+    /// attn = values p / sum for the heads of a group.
+    fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
+        let b = self.cx.buffers;
+        let dim = run.spec.head_dim_v;
+        let attn = attn_vector(b.attn, run);
+        let values = LdW {
+            rbase: reg::CACHE,
+            rcount: reg::VALUE_CHUNKS,
+            addr: cache.values(group.kv_head),
+            rows: (dim / TILE_ROWS) as u16,
+            stride: cache.value_stride as u32,
+            ..LdW::default()
+        };
+        self.unit(
+            values,
+            vec![Region::dram(cache.values(group.kv_head), cache.value_bytes)],
+            vec![],
+            "attn_values",
+        );
+        let blocks = b.xb_p[group.turn % 2];
+        let at = attn.at + (group.first * dim) as u32;
+        let product = Mm {
+            rk: reg::VALUE_BLOCKS,
+            ry: reg::ATTN,
+            x: blocks.at as u16,
+            xstride: blocks.stride as u16,
+            y: at,
+            ystride: dim as u32,
+            groups: (dim / TILE_ROWS) as u16,
+            tokens: group.rows as u8,
+            bits: 8,
+            header: NO_HEADER,
+            ..Mm::default()
+        };
+        self.unit(
+            product,
+            vec![all_blocks(blocks)],
+            vec![all(attn)],
+            "attn_values",
+        );
+        let normalize = Vop {
+            ra: reg::ATTN,
+            rd: reg::ATTN,
+            rows: group.rows as u16,
+            n: dim as u32,
+            a: at,
+            astride: dim as u32,
+            d: at,
+            dstride: dim as u32,
+            mul: vop::MUL_S1,
+            s1_mem: 1,
+            s1_row: 1,
+            s1: b.scalar[3].at,
+            write: 1,
+            ..Vop::default()
+        };
+        self.unit(
+            normalize,
+            vec![all(attn), all(b.scalar[3])],
+            vec![all(attn)],
+            "attn_values",
+        );
+    }
+}
+
+/// The buffer with the stride of this run's width.
+fn strided(v: Vector, width: usize) -> Vector {
+    Vector {
+        stride: (width as u32).next_multiple_of(LINE_WORDS as u32),
+        ..v
+    }
+}
+
+fn attn_vector(v: Vector, run: &Run) -> Vector {
+    strided(v, run.spec.attn_width())
+}

@@ -1,0 +1,247 @@
+//! The two ends of the model: embedding and output projection.
+
+use super::{Emitter, Tokens, all, all_blocks, alu, reg, vop};
+use crate::program::{ALL_UNITS, Node, Region};
+use lampyris_isa::format::{HEADER_BYTES, tile_bytes};
+use lampyris_isa::insn::{Deq, Fence, LdV, Mv, Quant, Rdv, StV, Vop};
+
+impl Emitter<'_> {
+    /// x = embedding of every token (plus its position, if positions are learned).
+    pub(crate) fn embed(&mut self) {
+        let b = self.cx.buffers;
+        let label = "token_embd";
+        self.load(
+            &self.cx.image.constants.clone(),
+            b.constants.at,
+            "constants",
+        );
+        let ids = LdV {
+            rcount: self.tokens.register(),
+            addr: self.cx.data.tokens,
+            count: u32::from(self.tokens.immediate()),
+            rows: 1,
+            dst: b.ids.at,
+            ..LdV::default()
+        };
+        self.unit(ids, vec![], vec![all(b.ids)], label);
+        self.sys(Fence { units: ALL_UNITS }, label);
+        self.for_each_token(label, |e| {
+            e.embed_token();
+            e.add_position();
+        });
+        if self.tokens == Tokens::Counted {
+            // Word offset of the last token: (count - 1) * stride.
+            self.alu_imm(alu::ADD, reg::LAST, reg::COUNT, -1, label);
+            self.alu_imm(alu::MUL, reg::LAST, reg::LAST, i64::from(b.x.stride), label);
+        }
+    }
+
+    fn embed_token(&mut self) {
+        let b = self.cx.buffers;
+        let table = &self.cx.image.embedding;
+        let label = "token_embd";
+        let tile = tile_bytes(table.bits, true) as i64;
+        let row_words = table.bits as u32;
+        let index = if self.tokens == Tokens::One {
+            reg::ZERO
+        } else {
+            reg::INDEX
+        };
+        self.sys(
+            Rdv {
+                rd: reg::TOKEN,
+                rs: index,
+                addr: b.ids.at,
+            },
+            label,
+        );
+        self.alu_imm(alu::SHR, reg::ROW, reg::TOKEN, 4, label);
+        self.alu_imm(
+            alu::MUL,
+            reg::ROW_SCALE,
+            reg::ROW,
+            table.blocks() as i64 * tile,
+            label,
+        );
+        self.alu_imm(alu::AND, reg::TOKEN, reg::TOKEN, 15, label);
+        self.alu_imm(
+            alu::MUL,
+            reg::ROW,
+            reg::TOKEN,
+            i64::from(row_words) * 4,
+            label,
+        );
+        self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::ROW_SCALE, label);
+        self.alu_imm(alu::SHL, reg::TOKEN, reg::TOKEN, 2, label);
+        self.alu_reg(alu::ADD, reg::ROW_SCALE, reg::ROW_SCALE, reg::TOKEN, label);
+        self.token_offset(reg::X, b.x.stride, label);
+        let blocks = table.blocks() as u16;
+        let codes = LdV {
+            rbase: reg::ROW,
+            addr: table.addr + HEADER_BYTES as u64,
+            count: row_words,
+            rows: blocks,
+            dst: b.codes.at,
+            stride: tile as u32,
+            ..LdV::default()
+        };
+        self.unit(codes, vec![], vec![all(b.codes)], label);
+        let scales = LdV {
+            rbase: reg::ROW_SCALE,
+            addr: table.addr,
+            count: 1,
+            dst: b.code_scales.at,
+            ..codes
+        };
+        self.unit(scales, vec![], vec![all(b.code_scales)], label);
+        let deq = Deq {
+            rd: reg::X,
+            a: b.codes.at,
+            scales: b.code_scales.at,
+            d: b.x.at,
+            n: (table.blocks() * 32) as u32,
+            bits: table.bits as u8,
+            ..Deq::default()
+        };
+        self.unit(
+            deq,
+            vec![all(b.codes), all(b.code_scales)],
+            vec![all(b.x)],
+            label,
+        );
+    }
+
+    fn add_position(&mut self) {
+        let Some((table, offset)) = self.cx.image.positions.clone() else {
+            return;
+        };
+        let b = self.cx.buffers;
+        let d = self.cx.spec.d_model as u32;
+        let label = "position_embd";
+        let row = i64::from(d) * 4;
+        if self.tokens == Tokens::Counted {
+            self.alu_reg(alu::ADD, reg::TABLE, reg::POS, reg::INDEX, label);
+            self.alu_imm(alu::MUL, reg::TABLE, reg::TABLE, row, label);
+        } else {
+            self.alu_imm(alu::MUL, reg::TABLE, reg::POS, row, label);
+        }
+        let load = LdV {
+            rbase: reg::TABLE,
+            addr: table.addr + offset as u64 * row as u64,
+            count: d,
+            rows: 1,
+            dst: b.h.at,
+            ..LdV::default()
+        };
+        self.unit(load, vec![], vec![Region::vmem(b.h.at, d)], label);
+        let add = Vop {
+            ra: reg::X,
+            rd: reg::X,
+            a: b.x.at,
+            b: b.h.at,
+            d: b.x.at,
+            n: d,
+            rows: 1,
+            add: vop::ADD_B,
+            write: 1,
+            ..Vop::default()
+        };
+        self.unit(add, vec![all(b.x), all(b.h)], vec![all(b.x)], label);
+    }
+
+    /// Logits and the most likely token of the last position, if wanted.
+    pub(crate) fn head(&mut self) {
+        let wanted = self.body(|e| {
+            e.logits();
+            let store = e.body(Self::store_logits);
+            e.nodes.push(Node::If {
+                reg: reg::STORE_LOGITS,
+                body: store,
+                label: "logits".into(),
+            });
+            e.sys(Fence { units: ALL_UNITS }, "argmax");
+            let argmax = e.cx.buffers.argmax;
+            e.sys(
+                Rdv {
+                    rd: reg::COUNT,
+                    rs: reg::ZERO,
+                    addr: argmax.at + 1,
+                },
+                "argmax",
+            );
+        });
+        self.nodes.push(Node::If {
+            reg: reg::WANT_HEAD,
+            body: wanted,
+            label: "output".into(),
+        });
+    }
+
+    fn logits(&mut self) {
+        let b = self.cx.buffers;
+        let spec = self.cx.spec;
+        let last = if self.tokens == Tokens::One {
+            reg::ZERO
+        } else {
+            reg::LAST
+        };
+        let norm = self.cx.image.output_norm.clone();
+        self.norm(&norm, b.x, last, b.norm[0], true, "output_norm");
+        let quant = Quant {
+            rows: 1,
+            a: b.h.at,
+            x: b.xb_h.at as u16,
+            n: spec.d_model as u32,
+            ..Quant::default()
+        };
+        self.unit(
+            quant,
+            vec![all(b.h)],
+            vec![all_blocks(b.xb_h)],
+            "output_norm",
+        );
+        let head = self.cx.image.head.clone();
+        self.stream(&head, "output");
+        let product = Mv {
+            x: b.xb_h.at as u16,
+            y: b.logits.at,
+            kblocks: head.blocks() as u16,
+            groups: head.groups() as u16,
+            bits: head.bits as u8,
+            ..Mv::default()
+        };
+        self.unit(
+            product,
+            vec![all_blocks(b.xb_h)],
+            vec![all(b.logits)],
+            "output",
+        );
+        let argmax = Vop {
+            a: b.logits.at,
+            n: spec.vocab_size as u32,
+            rows: 1,
+            red: vop::ARGMAX,
+            red_addr: b.argmax.at,
+            ..Vop::default()
+        };
+        self.unit(argmax, vec![all(b.logits)], vec![all(b.argmax)], "argmax");
+    }
+
+    fn store_logits(&mut self) {
+        let b = self.cx.buffers;
+        let vocab = self.cx.spec.vocab_size as u32;
+        let bytes = u64::from(vocab) * 4;
+        let store = StV {
+            addr: self.cx.data.logits,
+            count: vocab,
+            src: b.logits.at,
+            ..StV::default()
+        };
+        self.unit(
+            store,
+            vec![all(b.logits)],
+            vec![Region::dram(self.cx.data.logits, bytes)],
+            "logits",
+        );
+    }
+}

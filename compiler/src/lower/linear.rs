@@ -1,0 +1,104 @@
+//! Linear layers: quantized input blocks times streamed weights.
+
+use super::{Emitter, Tokens, all, all_blocks, reg, vop};
+use crate::buffers::{Blocks, Vector};
+use crate::image::{Linear, Matrix};
+use lampyris_isa::format::CHUNK_BYTES;
+use lampyris_isa::insn::{LdW, Mm, Mv, Quant, Vop};
+
+impl Emitter<'_> {
+    /// Streams a matrix of the current layer.
+    pub(crate) fn stream(&mut self, matrix: &Matrix, label: &str) {
+        let insn = LdW {
+            rbase: reg::LAYER,
+            addr: matrix.addr,
+            count: (matrix.bytes() / CHUNK_BYTES as u64) as u32,
+            rows: 1,
+            ..LdW::default()
+        };
+        self.unit(insn, vec![], vec![], label);
+    }
+
+    /// y = matrix x, for every token.
+    pub(crate) fn product(&mut self, matrix: &Matrix, x: Blocks, y: Vector, label: &str) {
+        self.stream(matrix, label);
+        let (kblocks, groups, bits) = (
+            matrix.blocks() as u16,
+            matrix.groups() as u16,
+            matrix.bits as u8,
+        );
+        let (reads, writes) = (vec![all_blocks(x)], vec![all(y)]);
+        if self.tokens == Tokens::One {
+            let insn = Mv {
+                x: x.at as u16,
+                y: y.at,
+                kblocks,
+                groups,
+                bits,
+                ..Mv::default()
+            };
+            return self.unit(insn, reads, writes, label);
+        }
+        let insn = Mm {
+            rtokens: self.tokens.register(),
+            x: x.at as u16,
+            xstride: x.stride as u16,
+            y: y.at,
+            ystride: y.stride,
+            kblocks,
+            groups,
+            bits,
+            ..Mm::default()
+        };
+        self.unit(insn, reads, writes, label);
+    }
+
+    /// y = matrix x + bias, for every token. The bias is loaded to `buffer`.
+    pub(crate) fn linear(
+        &mut self,
+        linear: &Linear,
+        x: Blocks,
+        y: Vector,
+        buffer: Vector,
+        label: &str,
+    ) {
+        if let Some(bias) = &linear.bias {
+            self.load(bias, buffer.at, label);
+        }
+        self.product(&linear.matrix, x, y, label);
+        if linear.bias.is_some() {
+            let add = Vop {
+                add: vop::ADD_B,
+                b: buffer.at,
+                ..self.per_token(y, y, linear.matrix.rows)
+            };
+            self.unit(add, vec![all(y), all(buffer)], vec![all(y)], label);
+        }
+    }
+
+    /// Quantizes every token's vector of `n` elements.
+    pub(crate) fn quantize(&mut self, from: Vector, to: Blocks, n: usize, label: &str) {
+        let insn = Quant {
+            rrows: self.tokens.register(),
+            rows: u16::from(self.tokens.immediate()),
+            a: from.at,
+            astride: from.stride,
+            x: to.at as u16,
+            xstride: to.stride as u16,
+            n: n as u32,
+            ..Quant::default()
+        };
+        self.unit(insn, vec![all(from)], vec![all_blocks(to)], label);
+    }
+
+    /// to += from, for every token.
+    pub(crate) fn accumulate(&mut self, to: Vector, from: Vector, n: usize, label: &str) {
+        let add = Vop {
+            add: vop::ADD_B,
+            b: from.at,
+            bstride: from.stride,
+            ..self.per_token(to, to, n)
+        };
+        self.unit(add, vec![all(to), all(from)], vec![all(to)], label);
+    }
+}

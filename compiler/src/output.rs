@@ -1,0 +1,246 @@
+//! Puts the stages together and writes the compiled directory.
+
+use crate::buffers::{self, Buffers};
+use crate::error::{Error, Result};
+use crate::image::{self, Image, WEIGHTS_BASE};
+use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
+use crate::pack::{self, Requantized};
+use crate::program::Code;
+use crate::schedule::schedule;
+use lampyris_bundle::manifest::{DebugTable, Manifest, Model as ModelEntry, SCHEMA_VERSION};
+use lampyris_bundle::writer::Writer;
+use lampyris_bundle::{Region, RegionKind, names};
+use lampyris_import::Model;
+use lampyris_isa::format::TILE_ROWS;
+use lampyris_isa::insn::INSN_BYTES;
+use lampyris_isa::{HwConfig, ISA_VERSION};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What to compile for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Hardware.
+    pub config: HwConfig,
+    /// Positions of the KV cache.
+    pub context: usize,
+}
+
+/// Serialised tokenizer for the directory.
+#[derive(Clone, Debug)]
+pub struct Tokenization {
+    /// Contents of `tokenizer.json`.
+    pub json: String,
+}
+
+/// Everything that is known before weights are packed.
+#[derive(Debug)]
+pub struct Plan {
+    /// On-chip memory.
+    pub buffers: Buffers,
+    /// Constants.
+    pub image: Image,
+    /// DRAM regions.
+    pub regions: Vec<Region>,
+    /// Instructions.
+    pub code: Code,
+    /// Entry points.
+    pub entries: BTreeMap<String, u32>,
+}
+
+/// Result of compilation.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The manifest as written.
+    pub manifest: Manifest,
+    /// Tensors that were not kept losslessly.
+    pub requantized: Vec<Requantized>,
+}
+
+fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
+    let spec = model.spec();
+    let page = |v: u64| v.next_multiple_of(4096);
+    let weights = Region {
+        kind: RegionKind::Weights,
+        base: WEIGHTS_BASE,
+        bytes: image.bytes,
+    };
+    let tokens = Region {
+        kind: RegionKind::Tokens,
+        base: page(weights.base + weights.bytes),
+        bytes: 4096,
+    };
+    let logits_bytes = (spec.vocab_size.next_multiple_of(TILE_ROWS) * 4) as u64;
+    let logits = Region {
+        kind: RegionKind::Logits,
+        base: tokens.base + tokens.bytes,
+        bytes: page(logits_bytes),
+    };
+    let kv_base = logits.base + logits.bytes;
+    let mut next = kv_base;
+    let mut cache = Vec::new();
+    for run in &image.runs {
+        let map = CacheMap::new(next, &run.spec, context);
+        next += map.layer_bytes * run.count as u64;
+        cache.push(map);
+    }
+    let kv = Region {
+        kind: RegionKind::Kv,
+        base: kv_base,
+        bytes: next - kv_base,
+    };
+    let data = DataMap {
+        tokens: tokens.base,
+        logits: logits.base,
+        cache,
+    };
+    (data, vec![weights, tokens, logits, kv])
+}
+
+/// Plans and lowers a model, without touching weights.
+///
+/// # Errors
+/// The model does not fit the configuration, or uses what the instruction set cannot do.
+pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
+    options.config.check()?;
+    let spec = model.spec();
+    if options.context == 0 || options.context > spec.context_length {
+        return Err(Error::unsupported(
+            "--context",
+            format!("{} positions", options.context),
+            "the model was made for fewer positions; choose 1 to its context length (see `lampyris inspect`)",
+        ));
+    }
+    let buffers = buffers::plan(spec, &options.config, options.context)?;
+    let image = image::plan(model, options.context)?;
+    let (data, mut regions) = data_map(model, &image, options.context);
+    let lowering = Lowering {
+        spec,
+        hw: &options.config,
+        buffers: &buffers,
+        image: &image,
+        data: &data,
+    };
+    lowering.check()?;
+    let mut code = Code::default();
+    let mut entries = BTreeMap::new();
+    for (name, tokens) in [("decode", Tokens::One), ("prefill", Tokens::Counted)] {
+        entries.insert(name.to_owned(), code.insns.len() as u32);
+        let nodes = schedule(lowering.entry(tokens), options.config.queue_depth as usize);
+        code.append(&nodes);
+    }
+    check_code(&code)?;
+    let bytes = (code.insns.len() * INSN_BYTES) as u64;
+    regions.insert(
+        0,
+        Region {
+            kind: RegionKind::Program,
+            base: 0,
+            bytes,
+        },
+    );
+    Ok(Plan {
+        buffers,
+        image,
+        regions,
+        code,
+        entries,
+    })
+}
+
+/// Every field value fits its width and the program fits below the constants.
+fn check_code(code: &Code) -> Result<()> {
+    for (insn, label) in code.insns.iter().zip(&code.labels) {
+        if let Err((field, value)) = insn.check_ranges() {
+            return Err(Error::unsupported(
+                label.as_str(),
+                format!(
+                    "{value} does not fit `{}` of `{}` ({} bits)",
+                    field.name,
+                    insn.spec().mnemonic,
+                    field.width
+                ),
+                "the model has a dimension beyond the instruction set's limits",
+            ));
+        }
+    }
+    if (code.insns.len() * INSN_BYTES) as u64 > WEIGHTS_BASE {
+        return Err(Error::unsupported(
+            "program",
+            format!("{} instructions", code.insns.len()),
+            "at most 32768 fit",
+        ));
+    }
+    Ok(())
+}
+
+/// Compiles a model to a directory, which appears whole or not at all. `progress` is called with
+/// the bytes of weights written and their total.
+///
+/// # Errors
+/// As [`plan`], or a weight is not finite, or the directory cannot be written.
+pub fn compile(
+    model: &Model,
+    tokenization: &Tokenization,
+    options: &Options,
+    target: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Compiled> {
+    let plan = plan(model, options)?;
+    let mut writer = Writer::create(target)?;
+    let mut program = writer.file(names::PROGRAM)?;
+    for insn in &plan.code.insns {
+        program.write(&insn.to_bytes())?;
+    }
+    writer.close(program)?;
+    let mut weights = writer.file(names::WEIGHTS)?;
+    let total = plan.image.bytes;
+    let requantized = pack::write(model, &plan.image, &mut weights, &mut |done| {
+        progress(done, total)
+    })?;
+    writer.close(weights)?;
+    let debug = serde_json::to_string(&DebugTable::new(&plan.code.labels)).expect("plain data");
+    writer.write(names::DEBUG, debug.as_bytes())?;
+    writer.write(names::TOKENIZER, tokenization.json.as_bytes())?;
+    let manifest = writer.finish(manifest(model, options, &plan)?)?;
+    Ok(Compiled {
+        manifest,
+        requantized,
+    })
+}
+
+fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
+    let spec = model.spec();
+    let kv = plan
+        .regions
+        .iter()
+        .find(|r| r.kind == RegionKind::Kv)
+        .map_or(0, |r| r.bytes);
+    let layers: u64 = plan
+        .image
+        .runs
+        .iter()
+        .map(|r| r.stride * r.count as u64)
+        .sum();
+    let summary = model.summary()?.parameters;
+    Ok(Manifest {
+        schema_version: SCHEMA_VERSION,
+        isa_version: ISA_VERSION,
+        config: options.config.into(),
+        config_hash: format!("{:08x}", options.config.hash()),
+        model: ModelEntry {
+            name: spec.name.clone(),
+            architecture: spec.architecture.to_string(),
+            layers: spec.layers.len() as u32,
+            vocab_size: spec.vocab_size as u32,
+            parameters: summary,
+            kv_bytes_per_token: kv / options.context as u64,
+            weight_bytes_per_token: layers + plan.image.head.bytes(),
+        },
+        entries: plan.entries.clone(),
+        prefill_tokens: plan.buffers.tokens,
+        context: options.context as u32,
+        regions: plan.regions.clone(),
+        files: Vec::new(),
+    })
+}
