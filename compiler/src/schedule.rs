@@ -161,6 +161,13 @@ fn add_mask(op: &mut UnitOp, field: &str, unit: usize) {
         .expect("field exists");
 }
 
+/// The last instruction of `producer` before `i`, from index `from`, that conflicts with `i`.
+fn latest_conflict(ops: &[UnitOp], i: usize, producer: usize, from: usize) -> Option<usize> {
+    let is_conflict =
+        |&j: &usize| ops[j].insn.unit() as usize == producer && conflict(&ops[j], &ops[i]);
+    (from..i).rev().find(is_conflict)
+}
+
 /// Adds semaphores to a straight segment that starts and ends with all units idle and all
 /// semaphores zero.
 fn join(ops: &mut [UnitOp]) {
@@ -168,20 +175,20 @@ fn join(ops: &mut [UnitOp]) {
     let mut at_retire: Vec<Clock> = vec![[0; 4]; ops.len()];
     for i in 0..ops.len() {
         let unit = ops[i].insn.unit() as usize;
-        for producer in 0..4 {
-            if producer == unit {
+        // The latest conflict on each unit, latest first: it may already know of the others.
+        let mut conflicts: Vec<usize> = (0..4)
+            .filter(|&producer| producer != unit)
+            .filter_map(|producer| latest_conflict(ops, i, producer, known[unit][producer]))
+            .collect();
+        conflicts.sort_unstable_by(|a, b| b.cmp(a));
+        for j in conflicts {
+            let producer = ops[j].insn.unit() as usize;
+            if j < known[unit][producer] {
                 continue;
             }
-            let from = known[unit][producer];
-            let last = (from..i)
-                .rev()
-                .find(|&j| ops[j].insn.unit() as usize == producer && conflict(&ops[j], &ops[i]));
-            let Some(j) = last else { continue };
             add_mask(&mut ops[j], "post", unit);
             add_mask(&mut ops[i], "wait", producer);
-            let learned = at_retire[j];
-            merge(&mut known[unit], &learned);
-            known[unit][producer] = known[unit][producer].max(j + 1);
+            merge(&mut known[unit], &at_retire[j]);
         }
         at_retire[i] = known[unit];
         at_retire[i][unit] = i + 1;
