@@ -1,0 +1,162 @@
+//! LD and ST: transfers between DRAM and the memories of the accelerator.
+
+use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
+use crate::memory::SPACE;
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, tile_bytes};
+use lampyris_isa::insn::{LdV, LdW, REG_MASK, StK, StT, StV};
+
+/// Bytes of a key cache tile.
+const KEY_TILE: u64 = tile_bytes(8, true) as u64;
+
+impl Machine {
+    /// The address of run `row`, or the fault if the run is not mapped.
+    fn run_address(&self, base: u64, stride: u64, row: u64, bytes: u64) -> Result<u64, Fault> {
+        let addr = base.wrapping_add(row.wrapping_mul(stride)) & REG_MASK;
+        if bytes > SPACE - addr || !self.memory.is_mapped(addr, bytes, false) {
+            let detail = format!("run {row}: {bytes} bytes at {addr:#x} are not mapped");
+            return Err(Fault::new(ErrorCode::Memory, detail));
+        }
+        Ok(addr)
+    }
+
+    pub(crate) fn ld_w(&mut self, regs: &Regs<'_>, i: &LdW) -> Result<(), Fault> {
+        let base = regs.add(i.rbase, regs.add(i.rindex, i.addr));
+        let (count, rows, stride) = (
+            regs.add(i.rcount, i.count.into()),
+            u64::from(i.rows),
+            u64::from(i.stride),
+        );
+        if count == 0 || rows == 0 {
+            return Ok(());
+        }
+        check_aligned("addr", base, CHUNK_BYTES as u64)?;
+        check_aligned("stride", stride, CHUNK_BYTES as u64)?;
+        let bytes = count * CHUNK_BYTES as u64;
+        for row in 0..rows {
+            let addr = self.run_address(base, stride, row, bytes)?;
+            self.stream.push(addr, bytes);
+            self.note(Space::Dram, false, addr, bytes);
+        }
+        self.work.stream_bytes += bytes * rows;
+        Ok(())
+    }
+
+    pub(crate) fn ld_v(&mut self, regs: &Regs<'_>, i: &LdV) -> Result<(), Fault> {
+        let base = regs.add(i.rbase, regs.add(i.rindex, i.addr));
+        let (count, rows, stride) = (
+            regs.add(i.rcount, i.count.into()),
+            u64::from(i.rows),
+            u64::from(i.stride),
+        );
+        let dst = regs.add(i.rdst, i.dst.into());
+        if count == 0 || rows == 0 {
+            return Ok(());
+        }
+        check_aligned("addr", base, 4)?;
+        check_aligned("stride", stride, 4)?;
+        self.check_vmem(
+            "dst",
+            Rect {
+                start: dst,
+                len: count,
+                rows,
+                stride: count,
+            },
+        )?;
+        let mut words = std::mem::take(&mut self.scratch.words);
+        for row in 0..rows {
+            let addr = self.run_address(base, stride, row, count * 4)?;
+            self.note(Space::Dram, false, addr, count * 4);
+            words.clear();
+            self.read_words(addr, count as usize, &mut words);
+            self.put_words((dst + row * count) as usize, &words);
+        }
+        self.scratch.words = words;
+        self.work.vector_bytes += 4 * count * rows;
+        Ok(())
+    }
+
+    /// Appends `count` little-endian words from a mapped run.
+    fn read_words(&self, addr: u64, count: usize, words: &mut Vec<u32>) {
+        let mut copy = Vec::new();
+        let bytes = match self.memory.slice(addr, count * 4) {
+            Some(bytes) => bytes,
+            None => {
+                copy.resize(count * 4, 0);
+                self.memory
+                    .read(addr, &mut copy)
+                    .expect("the run is mapped");
+                &copy
+            }
+        };
+        words.extend(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| u32::from_le_bytes(*b)),
+        );
+    }
+
+    pub(crate) fn st_v(&mut self, regs: &Regs<'_>, i: &StV) -> Result<(), Fault> {
+        let addr = regs.add(i.rbase, regs.add(i.rindex, i.addr));
+        let count = regs.add(i.rcount, i.count.into());
+        let src = regs.add(i.rsrc, i.src.into());
+        if count == 0 {
+            return Ok(());
+        }
+        check_aligned("addr", addr, 4)?;
+        self.check_vmem("src", Rect::run(src, count))?;
+        self.note(Space::Vmem, false, src, count);
+        let words = &self.vmem[src as usize..(src + count) as usize];
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.put_bytes(addr, &bytes)
+    }
+
+    pub(crate) fn st_k(&mut self, regs: &Regs<'_>, i: &StK) -> Result<(), Fault> {
+        let addr = regs.add(i.rbase, regs.add(i.rindex, i.addr));
+        let row = regs.add(i.rrow, 0) % TILE_ROWS as u64;
+        let src = regs.add(i.rsrc, i.src.into());
+        let blocks = u64::from(i.blocks);
+        if blocks == 0 {
+            return Ok(());
+        }
+        check_aligned("addr", addr, CHUNK_BYTES as u64)?;
+        self.check_xbuf("src", Rect::run(src, blocks))?;
+        self.note(Space::Xbuf, false, src, blocks);
+        for b in 0..blocks {
+            let block = self.xbuf[(src + b) as usize];
+            let tile = addr + b * KEY_TILE;
+            // The minimum, in the high half of the word, is zero.
+            let scale = u32::from(block.scale.to_f16_bits());
+            let codes = block.codes.map(|c| c as u8);
+            self.put_bytes(tile + 4 * row, &scale.to_le_bytes())?;
+            self.put_bytes(tile + HEADER_BYTES as u64 + BLOCK as u64 * row, &codes)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn st_t(&mut self, regs: &Regs<'_>, i: &StT) -> Result<(), Fault> {
+        let addr = regs.add(i.rbase, regs.add(i.rindex, i.addr));
+        let column = regs.add(i.rrow, 0) % BLOCK as u64;
+        let src = regs.add(i.rsrc, i.src.into());
+        let (blocks, stride) = (u64::from(i.blocks), u64::from(i.stride));
+        if blocks == 0 {
+            return Ok(());
+        }
+        check_aligned("addr", addr, CHUNK_BYTES as u64)?;
+        check_aligned("stride", stride, CHUNK_BYTES as u64)?;
+        self.check_xbuf("src", Rect::run(src, blocks))?;
+        self.note(Space::Xbuf, false, src, blocks);
+        for b in 0..blocks {
+            let codes = self.xbuf[(src + b) as usize].codes;
+            for (j, code) in codes.into_iter().enumerate() {
+                let element = b * BLOCK as u64 + j as u64;
+                let (group, row) = (element / TILE_ROWS as u64, element % TILE_ROWS as u64);
+                let at = addr + stride * group + BLOCK as u64 * row + column;
+                self.put_bytes(at, &[code as u8])?;
+            }
+        }
+        Ok(())
+    }
+}
