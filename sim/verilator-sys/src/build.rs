@@ -357,6 +357,33 @@ impl Build {
     }
 }
 
+/// Every SystemVerilog and Verilog file under `folder`, packages (`*_pkg.sv`) first, sorted by
+/// file name: the order in which tools that need declarations before uses can read them.
+///
+/// # Errors
+/// [`Error::Io`] when a folder cannot be listed.
+pub fn source_tree(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", &folder))?;
+            // A link's own type, so that a loop of links is not followed.
+            let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
+            let path = entry.path();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if matches!(path.extension().and_then(OsStr::to_str), Some("sv" | "v")) {
+                found.push(path);
+            }
+        }
+    }
+    let package = |path: &Path| path.to_string_lossy().ends_with("_pkg.sv");
+    found.sort_by_key(|path| (!package(path), path.file_name().map(OsStr::to_owned)));
+    Ok(found)
+}
+
 /// First 16 hexadecimal digits of a hash: enough for a cache of some thousand entries.
 pub(crate) fn short_hex(hash: Sha256) -> String {
     hash.finalize()[..8]

@@ -37,7 +37,7 @@ mod header;
 mod model;
 pub mod toolchain;
 
-pub use build::{Build, InitialState};
+pub use build::{Build, InitialState, source_tree};
 pub use design::{Design, Direction, PortInfo};
 pub use error::{Error, Halt, HaltKind};
 pub use model::{Input, Model, Output, Setup};

@@ -289,6 +289,28 @@ fn unusable_requests_are_named() {
     assert!(matches!(coverage, Err(Error::NotBuilt { .. })));
 }
 
+#[test]
+fn a_source_tree_lists_packages_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+    std::fs::create_dir_all(folder.path().join("sub/deep")).unwrap();
+    for name in [
+        "a.sv",
+        "sub/z_pkg.sv",
+        "sub/deep/b.v",
+        "y_pkg.sv",
+        "notes.md",
+    ] {
+        write(name);
+    }
+    let files = verilator_sys::source_tree(folder.path()).unwrap();
+    let names: Vec<_> = files
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["y_pkg.sv", "z_pkg.sv", "a.sv", "b.v"]);
+}
+
 /// A cache of its own that shares the installed tools.
 fn private_cache() -> (tempfile::TempDir, toolchain::Cache) {
     let folder = tempfile::tempdir().unwrap();

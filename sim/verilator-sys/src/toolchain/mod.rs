@@ -100,14 +100,17 @@ impl Cache {
             .find(|path| path.is_dir())
     }
 
-    /// Version of an installed Python package, read from its metadata folder's name.
+    /// Version of a completely installed Python package, read from its metadata folder's name.
     pub fn python_package(&self, name: &str) -> Option<String> {
         let prefix = format!("{}-", name.replace('-', "_"));
         let entries = std::fs::read_dir(self.site_packages()?).ok()?;
         entries.flatten().find_map(|entry| {
             let file = entry.file_name();
             let version = file.to_str()?.strip_prefix(&prefix)?;
-            version.strip_suffix(".dist-info").map(str::to_owned)
+            let version = version.strip_suffix(".dist-info")?;
+            // pip writes this file after all others, so an interrupted installation lacks it.
+            let complete = entry.path().join("INSTALLER").is_file();
+            complete.then(|| version.to_owned())
         })
     }
 }

