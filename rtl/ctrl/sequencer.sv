@@ -43,7 +43,7 @@ module sequencer
     output logic [17:0]       rdv_addr_o,
     input  wire logic         rdv_ready_i,
     input  wire logic [31:0]  rdv_data_i,
-    // Trace of executed SYS instructions; we: a register other than 0 was written.
+    // Trace of executed SYS instructions; we: it writes a register (0: in vain).
     output logic              sys_valid_o,
     output logic [31:0]       sys_seq_o,
     output logic [23:0]       sys_pc_o,
@@ -299,7 +299,7 @@ module sequencer
   assign rdv_valid_o = state_q == StReadVmem && !seq_err;
   assign rdv_addr_o  = rdv_addr[17:0];
 
-  assign reg_we    = retire && is_sys && (sys_alu || sys_rdv) && alu.rd != 5'd0;
+  assign reg_we    = sys_we_o;
   assign reg_waddr = state_q == StInit ? count_q : alu.rd;
   always_comb begin
     reg_wdata = sys_rdv ? {8'd0, rdv_data_i} : alu_result;
@@ -312,7 +312,7 @@ module sequencer
   assign sys_valid_o = retire && is_sys;
   assign sys_seq_o   = seq_q;
   assign sys_pc_o    = pc_q;
-  assign sys_we_o    = reg_we;
+  assign sys_we_o    = retire && is_sys && (sys_alu || sys_rdv);
   assign sys_rd_o    = alu.rd;
   assign sys_value_o = reg_wdata;
 
