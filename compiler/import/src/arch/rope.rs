@@ -1,5 +1,8 @@
 //! Rotary position embedding (Su et al., 2021) and its scalings.
 
+#[cfg(test)]
+mod tests;
+
 use super::LayerSpec;
 use crate::error::{ImportError, Result};
 
