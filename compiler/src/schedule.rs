@@ -113,20 +113,27 @@ fn hoist_loads(ops: Vec<UnitOp>, queue_depth: usize) -> Vec<UnitOp> {
     out
 }
 
+/// Loads in the load queue, at worst, when a load is dispatched at the end of `ops`: those from
+/// the first weight load on whose matrix instruction is not among `ops`.
+fn queued_loads(ops: &[UnitOp]) -> usize {
+    let consumed = ops.iter().filter(|op| is_matrix(op)).count();
+    let mut weights = 0;
+    let mut queued = 0;
+    for op in ops.iter().filter(|op| is_load(op)) {
+        weights += usize::from(matches!(op.insn, Insn::LdW(_)));
+        queued += usize::from(weights > consumed);
+    }
+    queued
+}
+
 fn place_group(out: &mut Vec<UnitOp>, group: Vec<UnitOp>, queue_depth: usize) {
     let lower = earliest(out, &group);
     let mut at = out.len();
-    let mut pending = group.len();
     let mut overtaken = 0;
-    // Walk back over matrix instructions while the loads that would be queued ahead of the
-    // overtaken ones still fit the queue.
     for i in (lower..out.len()).rev() {
-        if is_matrix(&out[i]) {
-            if overtaken == DISTANCE || pending + 1 > queue_depth {
-                break;
-            }
-            overtaken += 1;
-            pending += 1;
+        overtaken += usize::from(is_matrix(&out[i]));
+        if overtaken > DISTANCE || queued_loads(&out[..i]) + group.len() > queue_depth {
+            break;
         }
         at = i;
     }

@@ -6,6 +6,9 @@ use thiserror::Error;
 /// What can go wrong while a device is set up or simulated.
 #[derive(Debug, Error)]
 pub enum SimError {
+    /// A file of the compiled directory cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] lampyris_bundle::Error),
     /// A segment cannot be placed.
     #[error("memory segment `{name}` at {base:#x}, {len} bytes: {problem}\n\nhint: {hint}")]
     Segment {

@@ -1,1 +1,32 @@
-//! Suites that cross crates.
+//! What the suites share.
+
+pub mod bench;
+
+use lampyris_bundle::Bundle;
+use lampyris_compiler::{Options, Tokenization};
+use lampyris_import::Model;
+use lampyris_import::saved::TextTools;
+use lampyris_isa::HwConfig;
+use tempfile::TempDir;
+
+/// A compiled directory that is deleted when dropped.
+pub struct CompiledDir {
+    /// Keeps the directory.
+    pub directory: TempDir,
+    /// The opened directory.
+    pub bundle: Bundle,
+}
+
+/// Compiles a model to a temporary directory.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let target = directory.path().join("compiled");
+    let json = TextTools::from_model_file(model.file()).and_then(|t| t.to_json()).expect("tokenizer");
+    let options = Options { config, context };
+    lampyris_compiler::compile(model, &Tokenization { json }, &options, &target, &mut |_, _| {}).expect("compiles");
+    let bundle = Bundle::open(&target).expect("opens");
+    CompiledDir { directory, bundle }
+}

@@ -141,6 +141,16 @@ impl ChatTemplate {
         })
     }
 
+    /// Source text, BOS token and EOS token: what [`ChatTemplate::new`] takes.
+    ///
+    /// # Errors
+    /// None in practice: the template was parsed when it was made.
+    pub fn parts(&self) -> Result<(String, String, String), TemplateError> {
+        let template = self.environment.get_template(NAME).map_err(|e| render_error(&e))?;
+        let source = template.source().to_owned();
+        Ok((source, self.bos_token.clone(), self.eos_token.clone()))
+    }
+
     /// The chat template of a model: from the metadata of a GGUF file, or from the files beside
     /// the weights in a Hugging Face directory.
     ///

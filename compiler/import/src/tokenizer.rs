@@ -9,11 +9,13 @@
 mod error;
 mod json;
 mod pipeline;
+mod saved;
 mod stream;
 mod vocabulary;
 
 pub use error::TokenizerError;
 pub(crate) use json::{read, token_text};
+pub use saved::SavedTokenizer;
 pub use stream::DecodeStream;
 pub use vocabulary::{TokenKind, Vocabulary};
 

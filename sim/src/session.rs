@@ -1,0 +1,206 @@
+//! A compiled model on a device: loads the memory image, feeds tokens, collects results.
+
+use crate::device::{Counters, Device, Limits, Outcome, Start};
+use crate::error::{Result, SimError};
+use crate::memory::Memory;
+use lampyris_bundle::{Bundle, RegionKind, names};
+use std::sync::Arc;
+
+/// What a call is to produce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    /// Only the KV cache is filled.
+    Nothing,
+    /// The most likely next token.
+    Token,
+    /// The token, and the logits in DRAM.
+    Logits,
+}
+
+/// One call of an entry point.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Entry point, `decode` or `prefill`.
+    pub entry: &'static str,
+    /// Tokens processed.
+    pub tokens: usize,
+    /// Position of the first.
+    pub position: usize,
+    /// Most likely next token, if wanted.
+    pub next: Option<u32>,
+    /// Performance counters of this call.
+    pub counters: Counters,
+}
+
+/// The memory of a device that runs `bundle`: program and weights mapped and shared, the rest
+/// zeroed.
+///
+/// # Errors
+/// Files that cannot be mapped, or a memory map that does not fit.
+pub fn memory(bundle: &Bundle) -> Result<Memory> {
+    let mut memory = Memory::new();
+    for region in &bundle.manifest.regions {
+        let name = format!("{:?}", region.kind).to_lowercase();
+        let file = match region.kind {
+            RegionKind::Program => Some(names::PROGRAM),
+            RegionKind::Weights => Some(names::WEIGHTS),
+            _ => None,
+        };
+        match file {
+            Some(file) => memory.add_shared(&name, region.base, Arc::new(bundle.map(file)?))?,
+            None => memory.add_zeroed(&name, region.base, region.bytes)?,
+        }
+    }
+    Ok(memory)
+}
+
+/// Feeds tokens to a device.
+pub struct Session<'a> {
+    bundle: &'a Bundle,
+    device: &'a mut dyn Device,
+    limits: Limits,
+    position: usize,
+}
+
+impl<'a> Session<'a> {
+    /// Starts a conversation on a device that holds [`memory`] of the bundle.
+    ///
+    /// # Errors
+    /// The device is not the one that the bundle was compiled for.
+    pub fn new(bundle: &'a Bundle, device: &'a mut dyn Device, limits: Limits) -> Result<Self> {
+        device.check_identity()?;
+        Ok(Session {
+            bundle,
+            device,
+            limits,
+            position: 0,
+        })
+    }
+
+    /// Positions in the KV cache.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Forgets everything after `position`.
+    pub fn rewind(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// The device.
+    pub fn device(&mut self) -> &mut dyn Device {
+        self.device
+    }
+
+    /// Processes tokens in chunks of the program's prefill size; the last chunk produces what is
+    /// wanted. Returns one record per call of the accelerator.
+    ///
+    /// # Errors
+    /// Token ids beyond the vocabulary, more positions than the cache has, and failures of the
+    /// device.
+    pub fn feed(&mut self, tokens: &[u32], want: Want) -> Result<Vec<Call>> {
+        self.check(tokens)?;
+        let chunk = self.bundle.manifest.prefill_tokens as usize;
+        let chunks: Vec<&[u32]> = tokens.chunks(chunk).collect();
+        let last = chunks.len().saturating_sub(1);
+        let mut calls = Vec::with_capacity(chunks.len());
+        for (i, chunk) in chunks.into_iter().enumerate() {
+            calls.push(self.call(chunk, if i == last { want } else { Want::Nothing })?);
+        }
+        Ok(calls)
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        let m = &self.bundle.manifest;
+        if let Some(bad) = tokens.iter().find(|&&t| t >= m.model.vocab_size) {
+            return Err(SimError::Start {
+                problem: format!("token {bad} in a vocabulary of {}", m.model.vocab_size),
+                hint: "the tokenizer and the model do not belong together",
+            });
+        }
+        if self.position + tokens.len() > m.context as usize {
+            return Err(SimError::Start {
+                problem: format!(
+                    "{} positions, the cache has {}",
+                    self.position + tokens.len(),
+                    m.context
+                ),
+                hint: "compile with a longer --context, or ask for fewer tokens",
+            });
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, tokens: &[u32], want: Want) -> Result<Call> {
+        let m = &self.bundle.manifest;
+        let entry = if tokens.len() == 1 {
+            "decode"
+        } else {
+            "prefill"
+        };
+        let missing = |what: &str| SimError::Start {
+            problem: format!("the bundle has no {what}"),
+            hint: "compile the model again",
+        };
+        let base = m
+            .region(RegionKind::Tokens)
+            .ok_or_else(|| missing("token region"))?
+            .base;
+        let program = m
+            .region(RegionKind::Program)
+            .ok_or_else(|| missing("program"))?
+            .base;
+        let ids: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+        self.device.memory_mut().write(base, &ids)?;
+        let args = [
+            tokens.len() as u32,
+            self.position as u32,
+            u32::from(want != Want::Nothing),
+            u32::from(want == Want::Logits),
+            0,
+            0,
+            0,
+            0,
+        ];
+        let entry_index = *m.entries.get(entry).ok_or_else(|| missing(entry))?;
+        self.device.start(&Start {
+            prog_base: program,
+            entry: entry_index,
+            args,
+        })?;
+        match self.device.run(&self.limits)? {
+            Outcome::Halted(0) => {}
+            other => {
+                return Err(SimError::Start {
+                    problem: format!("`{entry}` ended unexpectedly: {other}"),
+                    hint: "run `lampyris sim --engine lockstep` to find the first difference",
+                });
+            }
+        }
+        let next = (want != Want::Nothing).then_some(self.device.results()?[0]);
+        let call = Call {
+            entry,
+            tokens: tokens.len(),
+            position: self.position,
+            next,
+            counters: self.device.counters()?,
+        };
+        self.position += tokens.len();
+        Ok(call)
+    }
+
+    /// Logits of the last call that wanted them.
+    ///
+    /// # Errors
+    /// The bundle has no region for them.
+    pub fn logits(&self) -> Result<Vec<f32>> {
+        let m = &self.bundle.manifest;
+        let Some(region) = m.region(RegionKind::Logits) else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = vec![0; m.model.vocab_size as usize * 4];
+        self.device.memory().read(region.base, &mut bytes)?;
+        let value = |c: &[u8]| f32::from_le_bytes(c.try_into().expect("four bytes"));
+        Ok(bytes.chunks_exact(4).map(value).collect())
+    }
+}
