@@ -355,6 +355,8 @@ module sequencer
         halted_o  <= 1'b0;
         pc_q      <= entry_i;
         seq_q     <= '0;
+        halt_code_o <= '0;
+        error_pc_o  <= '0;
       end
       if (retire && is_sys && sys_halt) halt_code_o <= halt.code;
       if (state_q == StResult && state_d == StIdle) begin

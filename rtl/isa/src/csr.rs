@@ -40,7 +40,7 @@ csrs! {
     ID @ 0x000 * 1 Ro "0x4c4d5059, the letters LMPY.";
     ISA_VERSION @ 0x004 * 1 Ro "Version of instruction set, registers and formats.";
     CONFIG_HASH @ 0x008 * 1 Ro "Hash of the elaborated parameters.";
-    CTRL @ 0x00c * 1 Wo "Bit 0: start at PROG_BASE + 32 ENTRY; clears the counters. Bit 1: reset everything but these registers.";
+    CTRL @ 0x00c * 1 Wo "Bit 0: start at PROG_BASE + 32 ENTRY; clears the counters; ignored while a program runs and, until a reset, after an error. Bit 1: reset everything but these registers.";
     STATUS @ 0x010 * 1 Ro "Bit 0: running. Bit 1: halted. Bits 15:8: error code, 0 if none.";
     HALT_CODE @ 0x014 * 1 Ro "Code of the halt instruction.";
     ERROR_PC @ 0x018 * 1 Ro "Instruction index that the sequencer was at when the error was raised.";
