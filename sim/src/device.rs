@@ -1,7 +1,6 @@
 //! A device that runs programs: the functional model, the Verilated RTL, later a board.
 
 use crate::error::{Result, SimError};
-use crate::memory::Memory;
 use lampyris_isa::{HwConfig, ISA_VERSION, csr};
 
 /// Where a program starts and with which arguments.
@@ -88,11 +87,17 @@ pub trait Device {
     /// The configuration.
     fn config(&self) -> &HwConfig;
 
-    /// The accelerator's DRAM.
-    fn memory(&self) -> &Memory;
+    /// Copies bytes out of the accelerator's DRAM.
+    ///
+    /// # Errors
+    /// The range is not mapped.
+    fn read_memory(&self, addr: u64, out: &mut [u8]) -> Result<()>;
 
-    /// The accelerator's DRAM, for the host's transfers between runs.
-    fn memory_mut(&mut self) -> &mut Memory;
+    /// Copies bytes into the accelerator's DRAM.
+    ///
+    /// # Errors
+    /// The range is not mapped or read-only.
+    fn write_memory(&mut self, addr: u64, data: &[u8]) -> Result<()>;
 
     /// Reads a host register.
     ///
@@ -112,12 +117,15 @@ pub trait Device {
     /// [`SimError::Limit`], [`SimError::Stuck`], and failures of the device.
     fn run(&mut self, limits: &Limits) -> Result<Outcome>;
 
-    /// Loads the start registers and starts.
+    /// Loads the start registers and starts. A device that holds an error is reset first.
     ///
     /// # Errors
     /// A misaligned or too large program address; as [`Device::write_register`].
     fn start(&mut self, start: &Start) -> Result<()> {
         start.check()?;
+        if self.read_register(csr::STATUS)? >> 8 & 0xff != 0 {
+            self.write_register(csr::CTRL, CTRL_RESET)?;
+        }
         self.write_register(csr::PROG_BASE, start.prog_base as u32)?;
         self.write_register(csr::PROG_BASE + 4, (start.prog_base >> 32) as u32)?;
         self.write_register(csr::ENTRY, start.entry)?;

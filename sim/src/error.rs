@@ -110,6 +110,9 @@ pub enum SimError {
         /// The cause.
         source: verilator_sys::Error,
     },
+    /// Model and RTL differ.
+    #[error("{0}")]
+    Mismatch(Box<crate::lockstep::Mismatch>),
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -22,8 +22,12 @@ mod check;
 mod device;
 mod effects;
 mod error;
+pub mod lockstep;
 mod memory;
 mod model;
+mod rng;
+pub mod rtl;
+pub mod session;
 
 pub use check::Check;
 pub use device::{CTRL_RESET, CTRL_START, Counters, Device, Limits, Outcome, Start};
@@ -31,3 +35,4 @@ pub use effects::{ActBlock, Difference, Effects, Place};
 pub use error::{Result, SimError};
 pub use memory::{Memory, PAGE, SPACE, SharedBytes, WRITABLE_MAX};
 pub use model::{Access, End, ErrorCode, Model, Observe, Space, Step};
+pub use rng::Rng;

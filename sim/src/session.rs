@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
             .ok_or_else(|| missing("program"))?
             .base;
         let ids: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
-        self.device.memory_mut().write(base, &ids)?;
+        self.device.write_memory(base, &ids)?;
         let args = [
             tokens.len() as u32,
             self.position as u32,
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
             return Ok(Vec::new());
         };
         let mut bytes = vec![0; m.model.vocab_size as usize * 4];
-        self.device.memory().read(region.base, &mut bytes)?;
+        self.device.read_memory(region.base, &mut bytes)?;
         let value = |c: &[u8]| f32::from_le_bytes(c.try_into().expect("four bytes"));
         Ok(bytes.chunks_exact(4).map(value).collect())
     }

@@ -3,7 +3,6 @@
 use super::{End, Model};
 use crate::device::{CTRL_RESET, CTRL_START, Device, Limits, Outcome};
 use crate::error::{Result, SimError};
-use crate::memory::Memory;
 use lampyris_isa::csr;
 use lampyris_isa::{HwConfig, ISA_VERSION};
 
@@ -45,6 +44,11 @@ impl HostRegisters {
         self.error_pc = pc;
     }
 
+    /// After an error only a reset lets programs start again.
+    pub(super) fn holds_error(&self) -> bool {
+        self.error != 0
+    }
+
     fn status(&self) -> u32 {
         u32::from(self.running) | u32::from(self.halted) << 1 | u32::from(self.error) << 8
     }
@@ -54,7 +58,9 @@ impl HostRegisters {
 fn find(offset: u32) -> Result<(&'static csr::Csr, usize)> {
     let within = |c: &&csr::Csr| (c.offset..c.offset + 4 * c.count).contains(&offset);
     match csr::CSRS.iter().find(within) {
-        Some(found) if offset.is_multiple_of(4) => Ok((found, ((offset - found.offset) / 4) as usize)),
+        Some(found) if offset.is_multiple_of(4) => {
+            Ok((found, ((offset - found.offset) / 4) as usize))
+        }
         _ => Err(SimError::Register {
             offset,
             problem: "no such register",
@@ -81,12 +87,12 @@ impl Device for Model {
         &self.machine.config
     }
 
-    fn memory(&self) -> &Memory {
-        &self.machine.memory
+    fn read_memory(&self, addr: u64, out: &mut [u8]) -> Result<()> {
+        self.machine.memory.read(addr, out)
     }
 
-    fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.machine.memory
+    fn write_memory(&mut self, addr: u64, data: &[u8]) -> Result<()> {
+        self.machine.memory.write(addr, data)
     }
 
     fn read_register(&mut self, offset: u32) -> Result<u32> {

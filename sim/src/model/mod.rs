@@ -117,6 +117,11 @@ impl Model {
         self.corrupt_at = seq;
     }
 
+    /// The accelerator's DRAM.
+    pub fn memory(&self) -> &Memory {
+        &self.machine.memory
+    }
+
     /// Vector memory.
     pub fn vmem(&self) -> &[u32] {
         &self.machine.vmem
@@ -138,6 +143,9 @@ impl Model {
     }
 
     pub(crate) fn begin(&mut self) {
+        if self.host.holds_error() {
+            return;
+        }
         self.sequencer = Sequencer::start(self.host.entry, &self.host.args);
         self.machine.work = Work::default();
         self.machine.stream = stream::Stream::default();

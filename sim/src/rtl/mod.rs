@@ -1,0 +1,438 @@
+//! The Verilated RTL as a device.
+
+mod axi;
+mod design;
+mod ports;
+mod trace;
+
+pub use axi::AxiTiming;
+pub use design::{Features, build, default_rtl_root, sources};
+pub use trace::{Event, SysEvent};
+
+use crate::device::{Device, Limits, Outcome};
+use crate::error::{Result, SimError};
+use crate::memory::Memory;
+use axi::AxiMemory;
+use lampyris_isa::{HwConfig, csr};
+use ports::Ports;
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+use trace::Trace;
+use verilator_sys::{Design, Setup};
+
+/// A waveform file.
+#[derive(Clone, Debug)]
+pub struct Wave {
+    /// FST file to write.
+    pub path: PathBuf,
+    /// Cycles to record, counted from power-up.
+    pub cycles: Range<u64>,
+}
+
+/// How to run the RTL.
+#[derive(Clone, Debug)]
+pub struct RtlOptions {
+    /// The memory's timing.
+    pub timing: AxiTiming,
+    /// Waveforms; needs [`Features::waves`].
+    pub wave: Option<Wave>,
+    /// Seed of the initial state; needs [`Features::random_state`].
+    pub seed: u32,
+    /// Cycles without any progress after which the run is given up.
+    pub stuck_cycles: u64,
+    /// Report events (retired instructions with their writes).
+    pub events: bool,
+    /// Keep the writes of each instruction, and not only their digest.
+    pub log_writes: bool,
+}
+
+impl Default for RtlOptions {
+    fn default() -> Self {
+        RtlOptions {
+            timing: AxiTiming::default(),
+            wave: None,
+            seed: 0,
+            stuck_cycles: 20_000,
+            events: false,
+            log_writes: false,
+        }
+    }
+}
+
+/// Watches a run of the RTL.
+pub trait Watch {
+    /// Something happened; `Break` ends the run.
+    fn event(&mut self, event: Event) -> ControlFlow<()> {
+        let _ = event;
+        ControlFlow::Continue(())
+    }
+
+    /// Called now and then with the cycle since power-up; `Break` ends the run.
+    fn progress(&mut self, cycle: u64) -> ControlFlow<()> {
+        let _ = cycle;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Watches nothing.
+impl Watch for () {}
+
+/// Cycles between two looks at STATUS.
+const POLL_CYCLES: Range<u64> = 32..1024;
+
+/// Cycles between two calls of [`Watch::progress`].
+const PROGRESS_CYCLES: u64 = 1 << 16;
+
+/// Cycles that a host register access may take.
+const LITE_CYCLES_MAX: u64 = 1000;
+
+/// The RTL in Verilator, with its memory.
+pub struct RtlDevice {
+    config: HwConfig,
+    memory: Memory,
+    model: verilator_sys::Model,
+    ports: Ports,
+    axi: AxiMemory,
+    trace: Trace,
+    stuck_cycles: u64,
+    waves: bool,
+    cycle: u64,
+    /// Cycle of the last sign of life.
+    moved: u64,
+}
+
+impl RtlDevice {
+    /// An instance of `design`, which was built for `config`, after reset.
+    ///
+    /// # Errors
+    /// A design that is not the accelerator of this configuration; a waveform file that cannot
+    /// be written.
+    pub fn new(
+        design: &Design,
+        config: HwConfig,
+        memory: Memory,
+        options: &RtlOptions,
+    ) -> Result<RtlDevice> {
+        config.check()?;
+        let create = |source| SimError::Verilator {
+            context: "creating the RTL",
+            source,
+        };
+        let mut model = design
+            .instantiate(&Setup { seed: options.seed })
+            .map_err(create)?;
+        let ports = Ports::find(&model, &config).map_err(create)?;
+        if let Some(wave) = &options.wave {
+            model
+                .trace_open(&wave.path, wave.cycles.clone())
+                .map_err(create)?;
+        }
+        let mut device = RtlDevice {
+            axi: AxiMemory::new(options.timing, config.beat_bytes() as usize),
+            trace: Trace::new(&config, options.events, options.log_writes),
+            config,
+            memory,
+            model,
+            ports,
+            stuck_cycles: options.stuck_cycles,
+            waves: options.wave.is_some(),
+            cycle: 0,
+            moved: 0,
+        };
+        device.power_up()?;
+        Ok(device)
+    }
+
+    fn power_up(&mut self) -> Result<()> {
+        let p = &self.ports;
+        for (port, value) in [
+            (p.rst_n, 0),
+            (p.lite_awvalid, 0),
+            (p.lite_wvalid, 0),
+            (p.lite_wstrb, 15),
+            (p.lite_bready, 0),
+            (p.lite_arvalid, 0),
+            (p.lite_rready, 0),
+            (p.bid, 0),
+        ] {
+            self.model.set(port, value);
+        }
+        for _ in 0..16 {
+            self.settle()?;
+            self.edge()?;
+        }
+        self.model.set(self.ports.rst_n, 1);
+        self.tick()?;
+        self.check_identity()
+    }
+
+    /// Cycles since power-up.
+    pub fn cycle(&self) -> u64 {
+        self.cycle
+    }
+
+    /// The accelerator's DRAM.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What the RTL printed.
+    pub fn take_output(&mut self) -> String {
+        self.model.take_output()
+    }
+
+    /// Clock low: the design settles with this cycle's inputs.
+    #[inline]
+    fn settle(&mut self) -> Result<()> {
+        self.axi.drive(&mut self.model, &self.ports);
+        self.half(0)
+    }
+
+    /// Rising edge.
+    #[inline]
+    fn edge(&mut self) -> Result<()> {
+        self.half(1)?;
+        self.cycle += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn half(&mut self, clock: u64) -> Result<()> {
+        let halted = |source| SimError::Verilator {
+            context: "running the RTL",
+            source,
+        };
+        self.model.set_time(2 * self.cycle + clock);
+        self.model.set(self.ports.clk, clock);
+        self.model.eval().map_err(halted)?;
+        if self.waves {
+            self.model.trace_dump().map_err(halted)?;
+        }
+        Ok(())
+    }
+
+    /// The outputs of this cycle have settled: let the memory and the trace see them.
+    #[inline]
+    fn observe(&mut self) -> Result<()> {
+        let (model, ports, cycle) = (&self.model, &self.ports, self.cycle);
+        let stored = self.trace.stores();
+        let moved = self.axi.sample(model, ports, &mut self.memory, stored);
+        let moved = moved.map_err(|problem| SimError::Protocol { cycle, problem })?;
+        if self.trace.sample(model, ports, cycle) || moved {
+            self.moved = cycle;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn tick(&mut self) -> Result<()> {
+        self.settle()?;
+        self.observe()?;
+        self.edge()
+    }
+
+    /// One register access: sets the given inputs, clocks until `done` sees the outputs that
+    /// answer it, and returns what it saw.
+    fn lite(
+        &mut self,
+        done: impl Fn(&mut verilator_sys::Model, &Ports) -> Option<u64>,
+    ) -> Result<u64> {
+        for _ in 0..LITE_CYCLES_MAX {
+            self.settle()?;
+            self.observe()?;
+            let answer = done(&mut self.model, &self.ports);
+            self.edge()?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
+        let problem = "the host registers do not answer".into();
+        Err(SimError::Protocol {
+            cycle: self.cycle,
+            problem,
+        })
+    }
+
+    /// Runs the started program; see [`Device::run`].
+    ///
+    /// # Errors
+    /// As [`Device::run`]. `None`: the watcher ended the run.
+    pub fn run_watched(
+        &mut self,
+        limits: &Limits,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Outcome>> {
+        let begin = self.cycle;
+        let mut poll = POLL_CYCLES.start;
+        self.moved = self.cycle;
+        let mut next_progress = self.cycle;
+        loop {
+            for _ in 0..poll {
+                self.tick()?;
+                while let Some(event) = self.trace.next_event() {
+                    if watch.event(event).is_break() {
+                        return Ok(None);
+                    }
+                }
+            }
+            let status = self.read_register(csr::STATUS)?;
+            while let Some(event) = self.trace.next_event() {
+                if watch.event(event).is_break() {
+                    return Ok(None);
+                }
+            }
+            if let Some(outcome) = self.outcome(status)? {
+                return Ok(Some(outcome));
+            }
+            if self.cycle - begin > limits.cycles {
+                return Err(SimError::Limit {
+                    used: self.cycle - begin,
+                    unit: "cycles",
+                });
+            }
+            if self.cycle - self.moved > self.stuck_cycles {
+                return Err(self.stuck()?);
+            }
+            if self.cycle >= next_progress {
+                next_progress = self.cycle + PROGRESS_CYCLES;
+                if watch.progress(self.cycle).is_break() {
+                    return Ok(None);
+                }
+            }
+            poll = (poll * 2).min(POLL_CYCLES.end);
+        }
+    }
+
+    fn outcome(&mut self, status: u32) -> Result<Option<Outcome>> {
+        let code = (status >> 8) as u8;
+        if code != 0 {
+            let pc = self.read_register(csr::ERROR_PC)?;
+            return Ok(Some(Outcome::Raised {
+                code,
+                pc,
+                detail: String::new(),
+            }));
+        }
+        if status & 2 != 0 && status & 1 == 0 {
+            let code = self.read_register(csr::HALT_CODE)? as u16;
+            return Ok(Some(Outcome::Halted(code)));
+        }
+        Ok(None)
+    }
+
+    /// Describes what the units wait for: the stall and busy counters that still move.
+    fn stuck(&mut self) -> Result<SimError> {
+        let cycles = self.cycle - self.moved;
+        let before = self.counters()?;
+        for _ in 0..100 {
+            self.tick()?;
+        }
+        let after = self.counters()?;
+        let moving: Vec<&str> = csr::COUNTERS
+            .iter()
+            .zip(before.0.iter().zip(&after.0))
+            .filter(|((name, _), (a, b))| a != b && *name != "cycles")
+            .map(|((_, meaning), _)| {
+                meaning
+                    .trim_start_matches("Cycles in which ")
+                    .trim_end_matches('.')
+            })
+            .collect();
+        let state = format!(
+            "{}; last retired: {}",
+            moving.join("; "),
+            self.trace.last_retired()
+        );
+        Ok(SimError::Stuck {
+            cycles,
+            cycle: self.cycle,
+            state,
+        })
+    }
+}
+
+impl Device for RtlDevice {
+    fn config(&self) -> &HwConfig {
+        &self.config
+    }
+
+    fn read_memory(&self, addr: u64, out: &mut [u8]) -> Result<()> {
+        self.memory.read(addr, out)
+    }
+
+    fn write_memory(&mut self, addr: u64, data: &[u8]) -> Result<()> {
+        self.memory.write(addr, data)
+    }
+
+    fn read_register(&mut self, offset: u32) -> Result<u32> {
+        check_offset(offset)?;
+        self.model.set(self.ports.lite_araddr, offset.into());
+        self.model.set(self.ports.lite_arvalid, 1);
+        self.model.set(self.ports.lite_rready, 1);
+        self.lite(|m, p| (m.get(p.lite_arready) == 1).then_some(0))?;
+        self.model.set(self.ports.lite_arvalid, 0);
+        let answer = |m: &mut verilator_sys::Model, p: &Ports| {
+            (m.get(p.lite_rvalid) == 1).then(|| m.get(p.lite_rdata) | m.get(p.lite_rresp) << 32)
+        };
+        let value = self.lite(answer)?;
+        self.model.set(self.ports.lite_rready, 0);
+        if value >> 32 != 0 {
+            return Err(SimError::Register {
+                offset,
+                problem: "refused by the device",
+            });
+        }
+        Ok(value as u32)
+    }
+
+    fn write_register(&mut self, offset: u32, value: u32) -> Result<()> {
+        check_offset(offset)?;
+        self.model.set(self.ports.lite_awaddr, offset.into());
+        self.model.set(self.ports.lite_wdata, value.into());
+        self.model.set(self.ports.lite_bready, 1);
+        self.model.set(self.ports.lite_awvalid, 1);
+        self.model.set(self.ports.lite_wvalid, 1);
+        // Address and data are accepted in any order; each is withdrawn after the edge at which
+        // it was taken.
+        let (mut address, mut data) = (false, false);
+        while !(address && data) {
+            let seen = self.lite(|m, p| {
+                let seen = m.get(p.lite_awready) | m.get(p.lite_wready) << 1;
+                let useful = seen & (u64::from(!address) | u64::from(!data) << 1);
+                (useful != 0).then_some(useful)
+            })?;
+            address |= seen & 1 != 0;
+            data |= seen & 2 != 0;
+            self.model.set(self.ports.lite_awvalid, u64::from(!address));
+            self.model.set(self.ports.lite_wvalid, u64::from(!data));
+        }
+        let response =
+            self.lite(|m, p| (m.get(p.lite_bvalid) == 1).then(|| m.get(p.lite_bresp)))?;
+        self.model.set(self.ports.lite_bready, 0);
+        if response != 0 {
+            return Err(SimError::Register {
+                offset,
+                problem: "refused by the device",
+            });
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, limits: &Limits) -> Result<Outcome> {
+        match self.run_watched(limits, &mut ())? {
+            Some(outcome) => Ok(outcome),
+            None => unreachable!("nothing watches"),
+        }
+    }
+}
+
+fn check_offset(offset: u32) -> Result<()> {
+    let exists = |c: &csr::Csr| (c.offset..c.offset + 4 * c.count).contains(&offset);
+    if !offset.is_multiple_of(4) || !csr::CSRS.iter().any(exists) {
+        return Err(SimError::Register {
+            offset,
+            problem: "no such register",
+        });
+    }
+    Ok(())
+}
