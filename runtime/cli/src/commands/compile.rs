@@ -1,0 +1,82 @@
+//! `lampyris compile`.
+
+use super::{JSON_SCHEMA, Target};
+use crate::output::{bar, bytes, grouped, note, print};
+use anyhow::Result;
+use lampyris_compiler::Tokenization;
+use lampyris_import::saved::TextTools;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// GGUF file, Hugging Face directory, or `tiny`
+    model: String,
+    /// Directory to write
+    #[arg(long, short)]
+    output: PathBuf,
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let model = lampyris_import::open(&args.model)?;
+    let options = args.target.options(&model)?;
+    let json = TextTools::from_model_file(model.file())?.to_json()?;
+    let progress = bar(0, "packing", true);
+    let compiled = lampyris_compiler::compile(
+        &model,
+        &Tokenization { json },
+        &options,
+        &args.output,
+        &mut |done, total| {
+            progress.set_length(total);
+            progress.set_position(done);
+        },
+    )?;
+    progress.finish_and_clear();
+    for r in &compiled.requantized {
+        note(&format!(
+            "note: `{}` re-quantized from {} to 8 bits, relative error {:.2e}",
+            r.tensor, r.from, r.relative_error
+        ));
+    }
+    let manifest = &compiled.manifest;
+    if args.json {
+        let value = json!({
+            "schema_version": JSON_SCHEMA,
+            "output": args.output,
+            "seconds": start.elapsed().as_secs_f64(),
+            "manifest": manifest,
+            "requantized": compiled.requantized.iter().map(|r| json!({"tensor": r.tensor, "from": r.from, "relative_error": r.relative_error})).collect::<Vec<_>>(),
+        });
+        print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let size = |name: &str| {
+        manifest
+            .files
+            .iter()
+            .find(|f| f.name == name)
+            .map_or(0, |f| f.bytes)
+    };
+    note(&format!(
+        "compiled {} ({} parameters) to {} in {:.1} s: {} of weights, {} of program for all lengths up to {}, DRAM {}",
+        manifest.model.name,
+        grouped(manifest.model.parameters),
+        args.output.display(),
+        start.elapsed().as_secs_f64(),
+        bytes(size("weights.bin")),
+        bytes(size("program.bin")),
+        grouped(u64::from(manifest.context)),
+        bytes(manifest.dram_bytes()),
+    ));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,41 @@
+//! One module for each subcommand.
+
+pub(crate) mod compile;
+pub(crate) mod doctor;
+pub(crate) mod forecast;
+pub(crate) mod inspect;
+mod report;
+pub(crate) mod run;
+pub(crate) mod sim;
+
+/// Version of the layout of everything that `--json` prints.
+pub(crate) const JSON_SCHEMA: u32 = 1;
+
+/// Hardware and context, as several commands take them.
+#[derive(clap::Args)]
+pub(crate) struct Target {
+    /// Hardware: base, small, wide, or a board file
+    #[arg(long, default_value = "base")]
+    pub(crate) config: String,
+    /// Positions of the KV cache [default: the model's context length, at most 2048]
+    #[arg(long)]
+    pub(crate) context: Option<usize>,
+}
+
+/// Positions when the user does not say.
+const CONTEXT_DEFAULT_MAX: usize = 2048;
+
+impl Target {
+    /// Options for a model.
+    pub(crate) fn options(
+        &self,
+        model: &lampyris_import::Model,
+    ) -> anyhow::Result<lampyris_compiler::Options> {
+        let board = lampyris_boards::Board::open(&self.config)?;
+        let most = model.spec().context_length.min(CONTEXT_DEFAULT_MAX);
+        Ok(lampyris_compiler::Options {
+            config: board.config,
+            context: self.context.unwrap_or(most),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! The table at the end of a simulation.
+
+use crate::output::{bytes, grouped, table};
+use lampyris_isa::HwConfig;
+use lampyris_sim::Counters;
+use lampyris_sim::session::Call;
+use serde::Serialize;
+
+/// Counters of the prefill or decode calls, summed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Phase {
+    /// Calls of the accelerator.
+    pub(crate) calls: u64,
+    /// Tokens processed.
+    pub(crate) tokens: u64,
+    /// Clock cycles.
+    pub(crate) cycles: u64,
+    /// Cycles a token.
+    pub(crate) cycles_per_token: f64,
+    /// At the configured clock.
+    pub(crate) tokens_per_second: f64,
+    /// Bytes read from and written to DRAM.
+    pub(crate) dram_bytes: u64,
+    /// Of these, weights and KV cache on the weight stream.
+    pub(crate) stream_bytes: u64,
+    /// Of these, vectors.
+    pub(crate) vector_bytes: u64,
+    /// Of these, instructions.
+    pub(crate) instruction_bytes: u64,
+    /// Of these, written.
+    pub(crate) write_bytes: u64,
+    /// Share of cycles in which the memory port moved a beat.
+    pub(crate) port_share: f64,
+    /// Share of cycles in which each unit executed: LD, ST, MM, SFU.
+    pub(crate) busy: [f64; 4],
+    /// Share of cycles in which the multipliers took a step.
+    pub(crate) mac_share: f64,
+    /// Instructions that left the sequencer.
+    pub(crate) instructions: u64,
+}
+
+impl Phase {
+    /// Sums calls.
+    pub(crate) fn new<'a>(calls: impl Iterator<Item = &'a Call>, config: &HwConfig) -> Phase {
+        let mut sum = Counters::default();
+        let mut phase = Phase::default();
+        for call in calls {
+            phase.calls += 1;
+            phase.tokens += call.tokens as u64;
+            sum.0
+                .iter_mut()
+                .zip(call.counters.0)
+                .for_each(|(s, c)| *s += c);
+        }
+        let get = |name| sum.get(name);
+        let beat = u64::from(config.beat_bytes());
+        phase.cycles = get("cycles");
+        phase.instructions = get("insns");
+        phase.stream_bytes = get("stream_beats") * beat;
+        phase.vector_bytes = get("vector_beats") * beat;
+        phase.instruction_bytes = get("fetch_beats") * beat;
+        phase.write_bytes = get("write_beats") * beat;
+        phase.dram_bytes = get("read_beats") * beat + phase.write_bytes;
+        if phase.cycles > 0 {
+            let share = |name| get(name) as f64 / phase.cycles as f64;
+            phase.cycles_per_token = phase.cycles as f64 / phase.tokens.max(1) as f64;
+            phase.tokens_per_second = f64::from(config.clock_khz) * 1e3 / phase.cycles_per_token;
+            phase.port_share = share("port_beats");
+            phase.busy = ["busy_ld", "busy_st", "busy_mm", "busy_sfu"].map(share);
+            phase.mac_share = share("mac_steps");
+        }
+        phase
+    }
+}
+
+/// The table: a column a phase.
+pub(crate) fn render(phases: &[(&str, &Phase)], config: &HwConfig, level: &str) -> String {
+    let phases: Vec<_> = phases.iter().filter(|(_, p)| p.calls > 0).collect();
+    let row = |name: &str, cell: &dyn Fn(&Phase) -> String| {
+        let mut row = vec![name.to_owned()];
+        row.extend(phases.iter().map(|(_, p)| cell(p)));
+        row
+    };
+    let percent = |v: f64| format!("{:.1} %", 100.0 * v);
+    let mut rows = vec![row(level, &|_| String::new())];
+    for (i, (name, _)) in phases.iter().enumerate() {
+        rows[0][i + 1] = (*name).to_owned();
+    }
+    rows.push(row("tokens", &|p| grouped(p.tokens)));
+    rows.push(row("instructions", &|p| grouped(p.instructions)));
+    if phases.iter().any(|(_, p)| p.cycles > 0) {
+        let clock = f64::from(config.clock_khz) / 1e3;
+        rows.push(row("cycles", &|p| grouped(p.cycles)));
+        rows.push(row("cycles per token", &|p| {
+            grouped(p.cycles_per_token as u64)
+        }));
+        rows.push(row(&format!("tokens/s at {clock} MHz"), &|p| {
+            format!("{:.2}", p.tokens_per_second)
+        }));
+        rows.push(row("DRAM traffic", &|p| bytes(p.dram_bytes)));
+        rows.push(row("  weights, KV cache", &|p| bytes(p.stream_bytes)));
+        rows.push(row("  vectors", &|p| bytes(p.vector_bytes)));
+        rows.push(row("  instructions", &|p| bytes(p.instruction_bytes)));
+        rows.push(row("  written", &|p| bytes(p.write_bytes)));
+        rows.push(row("share of the port's peak", &|p| percent(p.port_share)));
+        rows.push(row("multiplier steps", &|p| percent(p.mac_share)));
+        for (i, unit) in ["LD", "ST", "MM", "SFU"].iter().enumerate() {
+            rows.push(row(&format!("{unit} busy"), &|p| percent(p.busy[i])));
+        }
+    }
+    table(&rows)
+}

@@ -1,0 +1,263 @@
+//! `lampyris sim`.
+
+use super::JSON_SCHEMA;
+use super::report::{Phase, render};
+use super::run::Sampling;
+use crate::output::{grouped, note, print};
+use crate::text::Prompt;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use lampyris_bundle::{Bundle, names};
+use lampyris_import::saved::TextTools;
+use lampyris_sim::lockstep::Lockstep;
+use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, Wave, build, default_rtl_root};
+use lampyris_sim::session::{Call, Session, Want, memory};
+use lampyris_sim::{Device, Limits, Model};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Arguments.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Directory that `lampyris compile` wrote
+    directory: PathBuf,
+    #[command(flatten)]
+    prompt: Prompt,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Most tokens to generate
+    #[arg(long, default_value_t = 16)]
+    max_tokens: usize,
+    /// What executes the program
+    #[arg(long, value_enum, default_value_t = Engine::Model)]
+    engine: Engine,
+    /// RTL sources [default: those that this program was built with]
+    #[arg(long)]
+    rtl: Option<PathBuf>,
+    /// Record waveforms of these cycles, A..B, to an FST file (rtl)
+    #[arg(long, value_parser = parse_range)]
+    wave: Option<Range<u64>>,
+    /// FST file for --wave
+    #[arg(long, default_value = "lampyris.fst")]
+    wave_file: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Executor.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Functional model: bit-exact, no cycles
+    Model,
+    /// Verilated RTL
+    Rtl,
+    /// Both, compared at each retired instruction
+    Lockstep,
+}
+
+fn parse_range(text: &str) -> std::result::Result<Range<u64>, String> {
+    let parsed = text
+        .split_once("..")
+        .and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
+    match parsed {
+        Some(range) if range.start < range.end => Ok(range),
+        _ => Err("expected two cycles A..B with A < B".into()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.wave.is_some() && args.engine != Engine::Rtl {
+        bail!("--wave needs the RTL alone\n\nhint: add --engine rtl");
+    }
+    let bundle = Bundle::open(&args.directory)?;
+    let document = bundle.map(names::TOKENIZER)?;
+    let tools = TextTools::from_json(&document)?;
+    let prompt = args.prompt.encode(&tools)?;
+    let mut device = device(args, &bundle)?;
+    let mut session = Session::new(&bundle, device.as_mut(), Limits::default())?;
+    let start = Instant::now();
+    let run = generate(args, &tools, &prompt, &mut session)?;
+    let elapsed = start.elapsed();
+    if args.json {
+        print(&format!(
+            "{}\n",
+            json_report(&bundle, &prompt, &run, elapsed)?
+        ));
+    } else {
+        print("\n");
+        note(&text_report(args, &bundle, &run, elapsed));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a generation produced.
+struct Run {
+    tokens: Vec<u32>,
+    text: String,
+    calls: Vec<Call>,
+}
+
+fn generate(
+    args: &Args,
+    tools: &TextTools,
+    prompt: &[u32],
+    session: &mut Session<'_>,
+) -> Result<Run> {
+    let mut sampler = args.sampling.sampler()?;
+    let want = if args.sampling.is_greedy() {
+        Want::Token
+    } else {
+        Want::Logits
+    };
+    let mut stream = tools.tokenizer.decode_stream();
+    let mut run = Run {
+        tokens: Vec::new(),
+        text: String::new(),
+        calls: Vec::new(),
+    };
+    let mut input = prompt.to_vec();
+    while run.tokens.len() < args.max_tokens {
+        let calls = session.feed(&input, want)?;
+        let next = calls
+            .last()
+            .and_then(|c| c.next)
+            .context("the last call returned no token")?;
+        run.calls.extend(calls);
+        let token = if args.sampling.is_greedy() {
+            next
+        } else {
+            sampler.sample(&session.logits()?)?
+        };
+        if tools.tokenizer.is_eos(token) {
+            break;
+        }
+        run.tokens.push(token);
+        let piece = stream.push(token)?;
+        emit(&piece, args.json, &mut run.text);
+        input = vec![token];
+    }
+    emit(&stream.finish()?, args.json, &mut run.text);
+    Ok(run)
+}
+
+fn emit(piece: &str, json: bool, text: &mut String) {
+    text.push_str(piece);
+    if !json {
+        print(piece);
+    }
+}
+
+fn device(args: &Args, bundle: &Bundle) -> Result<Box<dyn Device>> {
+    let config = bundle.config;
+    let model = || Model::new(config, memory(bundle)?);
+    if args.engine == Engine::Model {
+        return Ok(Box::new(model()?));
+    }
+    let rtl = rtl_device(args, bundle)?;
+    if args.engine == Engine::Rtl {
+        return Ok(Box::new(rtl));
+    }
+    let mut both = Lockstep::new(model()?, rtl)?;
+    let labels = bundle.labels.clone();
+    both.set_labels(Box::new(move |pc| labels.get(pc as usize).cloned()));
+    let spinner = spinner("cycles");
+    both.set_progress(Box::new(move |cycle| spinner.set_message(grouped(cycle))));
+    Ok(Box::new(both))
+}
+
+fn rtl_device(args: &Args, bundle: &Bundle) -> Result<RtlDevice> {
+    let root = args.rtl.clone().unwrap_or_else(default_rtl_root);
+    let spinner = spinner("building the RTL with Verilator");
+    let features = Features {
+        waves: args.wave.is_some(),
+        ..Features::default()
+    };
+    let design = build(&root, &bundle.config, features)?;
+    spinner.finish_and_clear();
+    let options = RtlOptions {
+        wave: args.wave.clone().map(|cycles| Wave {
+            path: args.wave_file.clone(),
+            cycles,
+        }),
+        events: args.engine == Engine::Lockstep,
+        ..RtlOptions::default()
+    };
+    Ok(RtlDevice::new(
+        &design,
+        bundle.config,
+        memory(bundle)?,
+        &options,
+    )?)
+}
+
+fn spinner(what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}")
+        .expect("the template is fixed");
+    let spinner = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_prefix(what);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}
+
+fn phases(bundle: &Bundle, run: &Run) -> (Phase, Phase) {
+    let of = |entry: &'static str| {
+        Phase::new(
+            run.calls.iter().filter(move |c| c.entry == entry),
+            &bundle.config,
+        )
+    };
+    (of("prefill"), of("decode"))
+}
+
+fn text_report(args: &Args, bundle: &Bundle, run: &Run, elapsed: Duration) -> String {
+    let (prefill, decode) = phases(bundle, run);
+    let level = match args.engine {
+        Engine::Model => "functional model",
+        Engine::Rtl => "RTL-simulated",
+        Engine::Lockstep => "RTL-simulated, equal to the model",
+    };
+    let mut out = format!(
+        "\n{}",
+        render(
+            &[("prefill", &prefill), ("decode", &decode)],
+            &bundle.config,
+            level
+        )
+    );
+    let seconds = elapsed.as_secs_f64();
+    let tokens = prefill.tokens + decode.tokens;
+    out.push_str(&format!("simulated {tokens} tokens in {seconds:.1} s"));
+    let cycles = prefill.cycles + decode.cycles;
+    if cycles > 0 {
+        out.push_str(&format!(
+            ", {:.2} M cycles/s",
+            cycles as f64 / seconds / 1e6
+        ));
+    }
+    out
+}
+
+fn json_report(bundle: &Bundle, prompt: &[u32], run: &Run, elapsed: Duration) -> Result<String> {
+    let (prefill, decode) = phases(bundle, run);
+    let value = json!({
+        "schema_version": JSON_SCHEMA,
+        "text": run.text,
+        "prompt_tokens": prompt,
+        "tokens": run.tokens,
+        "config_hash": bundle.manifest.config_hash,
+        "seconds": elapsed.as_secs_f64(),
+        "prefill": prefill,
+        "decode": decode,
+    });
+    Ok(serde_json::to_string_pretty(&value)?)
+}
