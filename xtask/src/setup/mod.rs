@@ -1,0 +1,89 @@
+//! `cargo xtask setup`: the pinned tools and models, into the cache.
+//!
+//! Every step looks first whether its result is there, makes it under another name and renames it
+//! when complete. So an interrupted setup goes on where it stopped, and a second one does nothing.
+
+mod headers;
+mod model;
+mod python;
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use verilator_sys::toolchain::{Cache, Finding, Group, Pins, survey};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Also install what the benches compare with; compiles llama.cpp
+    #[arg(long)]
+    pub(crate) bench: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let cache = Cache::locate()?;
+    let root = cache.root();
+    fs::create_dir_all(root).with_context(|| format!("cannot create `{}`", root.display()))?;
+    // Two setups at once would install into the same environment.
+    let lock = root.join("setup.lock");
+    let lock =
+        File::create(&lock).with_context(|| format!("cannot create `{}`", lock.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("another setup is running; waiting for it");
+        lock.lock().context("cannot lock the cache")?;
+    }
+    prerequisites(&cache)?;
+    python::environment(&cache)?;
+    let groups: &[Group] = if arguments.bench {
+        &[Group::Core, Group::Bench]
+    } else {
+        &[Group::Core]
+    };
+    // Wheels first: what is compiled from source may import them while it is built.
+    let mut pins: Vec<_> = Pins::get().python.iter().collect();
+    pins.retain(|pin| groups.contains(&pin.group));
+    pins.sort_by_key(|pin| pin.source);
+    for pin in pins {
+        python::package(&cache, pin)?;
+    }
+    for pin in &Pins::get().model {
+        model::install(&cache, pin)?;
+    }
+    headers::install(&cache);
+    verify(&cache)
+}
+
+/// What setup cannot install without root.
+fn prerequisites(cache: &Cache) -> Result<()> {
+    let missing: Vec<_> = survey(cache)
+        .into_iter()
+        .filter(|finding| !finding.ok && finding.mend.starts_with("sudo"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", report(&missing));
+}
+
+fn verify(cache: &Cache) -> Result<()> {
+    let missing: Vec<_> = survey(cache)
+        .into_iter()
+        .filter(|finding| !finding.ok && !finding.optional)
+        .collect();
+    if !missing.is_empty() {
+        bail!("setup ended, but {}", report(&missing));
+    }
+    eprintln!("setup: complete in {}", cache.root().display());
+    Ok(())
+}
+
+fn report(missing: &[Finding]) -> String {
+    let names: Vec<_> = missing
+        .iter()
+        .map(|f| match &f.found {
+            Some(found) => format!("{} is `{found}`, wanted {}", f.name, f.wanted),
+            None => format!("{} ({}) is missing", f.name, f.wanted),
+        })
+        .collect();
+    let mut mends: Vec<_> = missing.iter().map(|f| f.mend.clone()).collect();
+    mends.dedup();
+    format!("{}\n\nhint: {}", names.join("; "), mends.join("; "))
+}
