@@ -119,9 +119,12 @@ fn one(dims: &[u64], ty: u32, offset: u64) -> Vec<u8> {
 fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let pad = [0u8; 64];
     let huge = u64::MAX.to_le_bytes();
-    let deep: Vec<u8> = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()]
-        .concat()
-        .repeat(100);
+    // `levels` arrays of one array each around an empty one.
+    let nested = |levels: usize| {
+        let level = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()].concat();
+        let value = [&level.repeat(levels)[..], &[0; 12]].concat();
+        raw(0, 1, &[&entry("k", 9, &value)])
+    };
     let edit = |at: usize, bytes: &[u8]| {
         let mut file = valid();
         file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -199,11 +202,8 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             raw(0, 1, &[&entry("k", 9, &[99; 32])]),
             "unknown array element type",
         ),
-        (
-            "array_depth",
-            raw(0, 1, &[&entry("k", 9, &deep)]),
-            "arrays nest deeper than 8",
-        ),
+        ("array_depth_8", nested(7), ""),
+        ("array_depth_9", nested(8), "arrays nest deeper than 8"),
         (
             "alignment",
             raw(0, 1, &[&entry("general.alignment", 4, &[3, 0, 0, 0])]),
@@ -212,6 +212,12 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("dims_none", one(&[], 0, 0), "has 0 dimensions"),
         ("dims_many", one(&[1; 5], 0, 0), "has 5 dimensions"),
         ("dims_zero", one(&[4, 0], 0, 0), "none may be zero"),
+        // 2^64 elements, but fewer bytes.
+        (
+            "dims_overflow_elements",
+            one(&[1 << 32, 1 << 32], 2, 0),
+            "whose product overflows",
+        ),
         (
             "dims_overflow",
             one(&[1 << 32, 1 << 32], 0, 0),

@@ -68,6 +68,12 @@ fn reads_shards_by_their_index() {
     put_index(json!({ "x": "b.safetensors", "y": "b.safetensors" }));
     let err = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
     assert!(err.contains("`x` is listed for `b.safetensors`"), "{err}");
+    put_index(json!({ "x": "b.safetensors", "y": "a.safetensors" }));
+    let err = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
+    assert!(err.contains("`x` is listed for `b.safetensors`"), "{err}");
+    put_index(json!({ "x": "config.json" }));
+    let err = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
+    assert!(err.contains("not to a .safetensors file name"), "{err}");
     put_index(json!({ "x": "../a.safetensors" }));
     let err = SafetensorsDir::open(dir.path()).unwrap_err().to_string();
     assert!(err.contains("not to a .safetensors file name"), "{err}");
