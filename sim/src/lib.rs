@@ -22,6 +22,7 @@ mod check;
 mod device;
 mod effects;
 mod error;
+pub mod fuzz;
 pub mod lockstep;
 mod memory;
 mod model;
