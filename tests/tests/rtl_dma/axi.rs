@@ -6,15 +6,15 @@ use verilator_sys::{Input, Output};
 
 /// Delays of a slave.
 #[derive(Clone, Copy)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Chance in percent that a channel pauses for a cycle.
-    pub stall: u64,
+    pub(crate) stall: u64,
     /// Most cycles before a response; a response takes at least one.
-    pub latency: u64,
+    pub(crate) latency: u64,
 }
 
 /// The word at a byte address of the memory that is read: different everywhere.
-pub fn word_at(address: u64) -> u32 {
+pub(crate) fn word_at(address: u64) -> u32 {
     (Random::new(address / 4).bits() >> 7) as u32
 }
 
@@ -55,7 +55,7 @@ struct ReadBurst {
 }
 
 /// Slave of the address and data channels of reads.
-pub struct ReadSlave {
+pub(crate) struct ReadSlave {
     beat_bytes: u64,
     valid: Output,
     address: Output,
@@ -73,16 +73,16 @@ pub struct ReadSlave {
     /// Index in `bursts` of the burst whose beat is offered.
     offered: Option<usize>,
     /// Beats until one with an error response.
-    pub error_in: Option<u64>,
+    pub(crate) error_in: Option<u64>,
     /// Cycles in which a beat was taken.
-    pub beat_cycles: Vec<u64>,
+    pub(crate) beat_cycles: Vec<u64>,
     /// Most bursts under way.
-    pub most: usize,
+    pub(crate) most: usize,
 }
 
 impl ReadSlave {
     /// Connects to ports that start with `prefix`; `id` says whether there are identifiers.
-    pub fn new(bench: &Bench, prefix: &str, axi_bits: u32, id: bool) -> ReadSlave {
+    pub(crate) fn new(bench: &Bench, prefix: &str, axi_bits: u32, id: bool) -> ReadSlave {
         let output = |name: &str, width| bench.output(&format!("{prefix}{name}_o"), width);
         let input = |name: &str, width| bench.input(&format!("{prefix}{name}_i"), width);
         ReadSlave {
@@ -108,7 +108,7 @@ impl ReadSlave {
     }
 
     /// Sets the inputs of a cycle.
-    pub fn drive(&mut self, bench: &mut Bench, random: &mut Random, pace: Pace) {
+    pub(crate) fn drive(&mut self, bench: &mut Bench, random: &mut Random, pace: Pace) {
         self.taking = !random.chance(pace.stall);
         bench.model.set(self.ready, self.taking.into());
         if self.offered.is_none() && !random.chance(pace.stall) {
@@ -148,7 +148,7 @@ impl ReadSlave {
     }
 
     /// Looks at the outputs of a settled cycle.
-    pub fn observe(&mut self, bench: &Bench, random: &mut Random, pace: Pace) {
+    pub(crate) fn observe(&mut self, bench: &Bench, random: &mut Random, pace: Pace) {
         let get = |port| bench.model.get(port);
         let valid = get(self.valid) == 1;
         let id = self.id.map_or(0, |(port, _)| get(port));
@@ -180,13 +180,13 @@ impl ReadSlave {
     }
 
     /// True when nothing is under way.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.bursts.is_empty() && self.held.0.is_none()
     }
 }
 
 /// Slave of the three channels of writes, with the bytes that were written.
-pub struct WriteSlave {
+pub(crate) struct WriteSlave {
     beat_bytes: u64,
     address_valid: Output,
     address: Output,
@@ -208,14 +208,14 @@ pub struct WriteSlave {
     taking: [bool; 2],
     responding: bool,
     /// Responses until one with an error.
-    pub error_in: Option<u64>,
+    pub(crate) error_in: Option<u64>,
     /// Bytes by address.
-    pub bytes: HashMap<u64, u8>,
+    pub(crate) bytes: HashMap<u64, u8>,
 }
 
 impl WriteSlave {
     /// Connects to the ports of a unit.
-    pub fn new(bench: &Bench, axi_bits: u32) -> WriteSlave {
+    pub(crate) fn new(bench: &Bench, axi_bits: u32) -> WriteSlave {
         WriteSlave {
             beat_bytes: u64::from(axi_bits / 8),
             address_valid: bench.output("awvalid_o", 1),
@@ -243,7 +243,7 @@ impl WriteSlave {
     }
 
     /// Sets the inputs of a cycle.
-    pub fn drive(&mut self, bench: &mut Bench, random: &mut Random, pace: Pace) {
+    pub(crate) fn drive(&mut self, bench: &mut Bench, random: &mut Random, pace: Pace) {
         self.taking = [0; 2].map(|_| !random.chance(pace.stall));
         bench.model.set(self.address_ready, self.taking[0].into());
         bench.model.set(self.data_ready, self.taking[1].into());
@@ -258,7 +258,7 @@ impl WriteSlave {
     }
 
     /// Looks at the outputs of a settled cycle.
-    pub fn observe(&mut self, bench: &Bench, random: &mut Random, pace: Pace) {
+    pub(crate) fn observe(&mut self, bench: &Bench, random: &mut Random, pace: Pace) {
         let get = |port| bench.model.get(port);
         let valid = get(self.address_valid) == 1;
         let (address, beats) = (get(self.address), get(self.length) + 1);
@@ -311,7 +311,7 @@ impl WriteSlave {
     }
 
     /// True when nothing is under way.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.addresses.is_empty()
             && self.beats.is_empty()
             && self.responses.is_empty()

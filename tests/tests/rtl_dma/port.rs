@@ -6,7 +6,7 @@ use verilator_sys::{Input, Output};
 
 /// An event of a unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// The instruction with this sequence number retired.
     Done(u32),
     /// An error with this code.
@@ -14,7 +14,7 @@ pub enum Event {
 }
 
 /// Queue in front of a unit.
-pub struct UnitPort {
+pub(crate) struct UnitPort {
     clr: Input,
     valid: Input,
     desc: Input,
@@ -25,12 +25,12 @@ pub struct UnitPort {
     err_valid: Output,
     err_code: Output,
     /// Descriptors that wait.
-    pub queue: VecDeque<Vec<u32>>,
+    pub(crate) queue: VecDeque<Vec<u32>>,
 }
 
 impl UnitPort {
     /// Connects to the ports of the unit.
-    pub fn new(bench: &mut Bench) -> UnitPort {
+    pub(crate) fn new(bench: &mut Bench) -> UnitPort {
         let port = UnitPort {
             clr: bench.input("clr_i", 1),
             valid: bench.input("desc_valid_i", 1),
@@ -48,7 +48,7 @@ impl UnitPort {
     }
 
     /// Sets the inputs of a cycle.
-    pub fn drive(&self, bench: &mut Bench, clr: bool) {
+    pub(crate) fn drive(&self, bench: &mut Bench, clr: bool) {
         bench.model.set(self.clr, clr.into());
         bench.model.set(self.valid, (!self.queue.is_empty()).into());
         if let Some(words) = self.queue.front() {
@@ -57,7 +57,7 @@ impl UnitPort {
     }
 
     /// Looks at the outputs of a settled cycle.
-    pub fn observe(&mut self, bench: &Bench) -> Option<Event> {
+    pub(crate) fn observe(&mut self, bench: &Bench) -> Option<Event> {
         let get = |port| bench.model.get(port);
         if get(self.ready) == 1 {
             self.queue.pop_front();
@@ -69,7 +69,7 @@ impl UnitPort {
     }
 
     /// Whether the unit has work.
-    pub fn is_busy(&self, bench: &Bench) -> bool {
+    pub(crate) fn is_busy(&self, bench: &Bench) -> bool {
         bench.model.get(self.busy) == 1
     }
 }

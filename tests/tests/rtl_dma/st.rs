@@ -145,7 +145,7 @@ impl Block {
             codes: std::array::from_fn(|_| random.bits() as u8),
             scale: ActScale {
                 significand: 128 + random.below(128) as u8,
-                exponent: 17 + random.below(30) as u8,
+                exponent: random.below(48) as u8,
             },
         }
     }

@@ -21,7 +21,7 @@ const FILES: [&str; 7] = [
 const ACT_BITS: u32 = 282;
 
 #[derive(Clone)]
-pub struct ActBlock {
+pub(crate) struct ActBlock {
     codes: [i8; BLOCK],
     scale: ActScale,
 }
@@ -61,22 +61,22 @@ impl ActBlock {
 
 /// Absolute operands of an `mm`.
 #[derive(Clone, Copy, Debug)]
-pub struct Product {
-    pub x: u64,
-    pub xstride: u64,
-    pub y: u64,
-    pub ystride: u64,
-    pub kblocks: u64,
-    pub groups: u64,
-    pub tokens: u64,
-    pub bits: u8,
-    pub header: u8,
-    pub sparsity: u8,
+pub(crate) struct Product {
+    pub(crate) x: u64,
+    pub(crate) xstride: u64,
+    pub(crate) y: u64,
+    pub(crate) ystride: u64,
+    pub(crate) kblocks: u64,
+    pub(crate) groups: u64,
+    pub(crate) tokens: u64,
+    pub(crate) bits: u8,
+    pub(crate) header: u8,
+    pub(crate) sparsity: u8,
 }
 
 impl Product {
     /// A legal product that fits the configuration.
-    pub fn random(random: &mut Random, config: &HwConfig, blocks: u64) -> Product {
+    pub(crate) fn random(random: &mut Random, config: &HwConfig, blocks: u64) -> Product {
         let tokens = 1 + random.below(config.max_tokens.into());
         let kblocks = 1 + random.below(6);
         let groups = random.below(5);
@@ -99,7 +99,7 @@ impl Product {
     }
 
     /// The descriptor; one token without strides may become an `mv`.
-    pub fn descriptor(&self, random: &mut Random, seq: u32) -> Vec<u32> {
+    pub(crate) fn descriptor(&self, random: &mut Random, seq: u32) -> Vec<u32> {
         let (rx, x) = split(random, self.x, 1 << 14);
         let (ry, y) = split(random, self.y, 1 << 18);
         let (rk, kblocks) = split(random, self.kblocks, 1 << 12);
@@ -135,16 +135,16 @@ impl Product {
         descriptor(seq, [rx, ry, rk, rgroups, rtokens], &insn)
     }
 
-    pub fn tiles(&self) -> u64 {
+    pub(crate) fn tiles(&self) -> u64 {
         self.groups * self.kblocks
     }
 
-    pub fn tile_bytes(&self) -> usize {
+    pub(crate) fn tile_bytes(&self) -> usize {
         tile_bytes(self.bits.into(), self.header == 0)
     }
 
     /// Words that the product writes, from the definition.
-    pub fn expected(&self, weights: &[u8], xbuf: &[ActBlock]) -> Vec<(u64, u32)> {
+    pub(crate) fn expected(&self, weights: &[u8], xbuf: &[ActBlock]) -> Vec<(u64, u32)> {
         let mut out = Vec::new();
         for g in 0..self.groups {
             for t in 0..self.tokens {
@@ -181,9 +181,9 @@ impl Product {
 }
 
 /// The unit with models of its stream, activation buffer and vector memory.
-pub struct Unit {
+pub(crate) struct Unit {
     bench: Bench,
-    pub config: HwConfig,
+    pub(crate) config: HwConfig,
     clr: Input,
     desc_valid: Input,
     desc: Input,
@@ -202,17 +202,17 @@ pub struct Unit {
     xrd_addr: Output,
     vwr: [Output; 4],
     step: Output,
-    pub xbuf: Vec<ActBlock>,
-    pub vmem: Vec<Option<u32>>,
-    pub stream: VecDeque<u8>,
-    pub stream_valid: bool,
-    pub steps: u64,
-    pub beat_cycles: Vec<u64>,
+    pub(crate) xbuf: Vec<ActBlock>,
+    pub(crate) vmem: Vec<Option<u32>>,
+    pub(crate) stream: VecDeque<u8>,
+    pub(crate) stream_valid: bool,
+    pub(crate) steps: u64,
+    pub(crate) beat_cycles: Vec<u64>,
 }
 
 impl Unit {
     /// The unit after its reset, with random activations.
-    pub fn new(config: &HwConfig, random: &mut Random) -> Unit {
+    pub(crate) fn new(config: &HwConfig, random: &mut Random) -> Unit {
         let mut unit = Unit::connect(config, random.bits() as u32);
         unit.xbuf = (0..config.xbuf_blocks)
             .map(|_| ActBlock::random(random))
@@ -282,7 +282,7 @@ impl Unit {
     }
 
     /// One cycle; `stall` is the chance in percent that the stream pauses after a beat.
-    pub fn cycle(&mut self, random: &mut Random, stall: u64) {
+    pub(crate) fn cycle(&mut self, random: &mut Random, stall: u64) {
         let beat = self.config.beat_bytes() as usize;
         self.stream_valid |= self.stream.len() >= beat && !random.chance(stall);
         let mut data = vec![0; beat / 4];
@@ -332,7 +332,7 @@ impl Unit {
         }
     }
 
-    pub fn offer(&mut self, random: &mut Random, stall: u64, desc: &[u32]) {
+    pub(crate) fn offer(&mut self, random: &mut Random, stall: u64, desc: &[u32]) {
         self.bench.set_words(self.desc, desc);
         self.bench.model.set(self.desc_valid, 1);
         loop {
@@ -347,7 +347,7 @@ impl Unit {
     }
 
     /// Runs until the unit retires or raises an error; the result is the error code.
-    pub fn finish(&mut self, random: &mut Random, stall: u64, seq: u32) -> u64 {
+    pub(crate) fn finish(&mut self, random: &mut Random, stall: u64, seq: u32) -> u64 {
         for _ in 0..200_000 {
             self.bench.settle();
             let (done, error) = (self.get(self.done), self.get(self.err_valid));
@@ -367,7 +367,7 @@ impl Unit {
         panic!("the instruction neither retires nor fails");
     }
 
-    pub fn soft_reset(&mut self, random: &mut Random) {
+    pub(crate) fn soft_reset(&mut self, random: &mut Random) {
         self.bench.model.set(self.clr, 1);
         self.cycle(random, 0);
         self.bench.model.set(self.clr, 0);
