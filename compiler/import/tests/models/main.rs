@@ -3,6 +3,7 @@
 mod make;
 mod real;
 
+use lampyris_flash::TensorType;
 use lampyris_import::{
     Model,
     arch::{Activation, Arch, NormKind, Positions, RopeScaling, RopeStyle},
@@ -389,15 +390,18 @@ fn missing_wrong_and_unexpected_tensors_are_named() {
         parse(llama().tensor_f32("blk.0.attn_k.bias", &[8], &[0.0; 8])),
         "`blk.0.attn_q.bias` is missing",
     );
-    let quantized = {
-        let mut tensors = llama_tensors(false);
-        tensors.remove("model.norm.weight");
-        let ty = lampyris_flash::TensorType::Q8_0;
-        gguf("llama", &tensors).tensor("output_norm.weight", &[32], ty, vec![0; 34])
-    };
+    let wide = gguf("llama", &Tensors::new())
+        .metadata("llama.embedding_length", 32u32)
+        .tensor_f32("token_embd.weight", &[32, VOCAB], &[0.0; 32 * VOCAB])
+        .tensor(
+            "blk.0.attn_norm.weight",
+            &[32],
+            TensorType::Q8_0,
+            vec![0; 34],
+        );
     refused(
-        parse(quantized),
-        "`output_norm.weight` has shape [32]; expected [16]",
+        parse(wide),
+        "`blk.0.attn_norm.weight` is stored as Q8_0; expected F32",
     );
 }
 
