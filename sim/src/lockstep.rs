@@ -61,12 +61,12 @@ pub struct Lockstep {
 }
 
 impl Lockstep {
-    /// Joins a model and an RTL device of the same configuration and memory contents. The RTL
-    /// must report events with logged writes ([`crate::rtl::RtlOptions`]).
+    /// Joins a model and an RTL device of the same configuration and memory contents, both
+    /// freshly made.
     ///
     /// # Errors
     /// Different configurations.
-    pub fn new(mut model: Model, rtl: RtlDevice) -> Result<Lockstep> {
+    pub fn new(mut model: Model, mut rtl: RtlDevice) -> Result<Lockstep> {
         if model.config().hash() != rtl.config().hash() {
             return Err(SimError::Start {
                 problem: "model and RTL have different configurations".into(),
@@ -74,6 +74,7 @@ impl Lockstep {
             });
         }
         model.set_observe(Observe::Log);
+        rtl.log_events();
         Ok(Lockstep {
             model,
             rtl,

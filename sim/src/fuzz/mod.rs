@@ -183,8 +183,6 @@ impl Case {
         let options = RtlOptions {
             timing: self.timing,
             seed: self.seed as u32,
-            events: true,
-            log_writes: true,
             ..RtlOptions::default()
         };
         let rtl = RtlDevice::new(design, self.config, memory, &options)?;

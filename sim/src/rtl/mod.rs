@@ -6,7 +6,7 @@ mod ports;
 mod trace;
 
 pub use axi::AxiTiming;
-pub use design::{Features, build, default_rtl_root, sources};
+pub use design::{Features, build, default_rtl_root};
 pub use trace::{Event, SysEvent};
 
 use crate::device::{Device, Limits, Outcome};
@@ -40,10 +40,8 @@ pub struct RtlOptions {
     pub seed: u32,
     /// Cycles without any progress after which the run is given up.
     pub stuck_cycles: u64,
-    /// Report events (retired instructions with their writes).
+    /// Report events: retired instructions with digests of their writes.
     pub events: bool,
-    /// Keep the writes of each instruction, and not only their digest.
-    pub log_writes: bool,
 }
 
 impl Default for RtlOptions {
@@ -54,7 +52,6 @@ impl Default for RtlOptions {
             seed: 0,
             stuck_cycles: 20_000,
             events: false,
-            log_writes: false,
         }
     }
 }
@@ -129,7 +126,7 @@ impl RtlDevice {
         }
         let mut device = RtlDevice {
             axi: AxiMemory::new(options.timing, config.beat_bytes() as usize),
-            trace: Trace::new(&config, options.events, options.log_writes),
+            trace: Trace::new(&config, options.events, false),
             config,
             memory,
             model,
@@ -164,6 +161,11 @@ impl RtlDevice {
         self.model.set(self.ports.rst_n, 1);
         self.tick()?;
         self.check_identity()
+    }
+
+    /// Reports events from now on, with all writes and not only their digest.
+    pub(crate) fn log_events(&mut self) {
+        self.trace = Trace::new(&self.config, true, true);
     }
 
     /// Cycles since power-up.
