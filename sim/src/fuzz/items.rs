@@ -396,7 +396,7 @@ impl Maker<'_> {
                 let is_d = w.start == u64::from(i.d) && i.write == 1 && w.space == Space::Vmem;
                 let same_a = r.start == u64::from(i.a) && i.astride == i.dstride;
                 let same_b = r.start == u64::from(i.b) && i.bstride == i.dstride;
-                is_d && w.len == r.len && (same_a || same_b)
+                is_d && (w.start, w.len) == (r.start, r.len) && (same_a || same_b)
             }
             _ => false,
         };
