@@ -3,20 +3,21 @@
 use crate::process::{cargo, echoed};
 use anyhow::{Context, Result};
 use lampyris_isa::HwConfig;
+use std::path::{Path, PathBuf};
 use verilator_sys::{Build, source_tree};
 
-pub(crate) fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Check the RTL alone
+    #[arg(long)]
+    rtl: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let root = crate::root()?;
-    echoed(cargo().current_dir(&root).args(["fmt", "--all", "--check"]))?;
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
-    echoed(cargo().current_dir(&root).args(clippy))?;
+    if !arguments.rtl {
+        rust(&root)?;
+    }
     let sources = source_tree(&root.join("rtl"))?;
     eprintln!("\nVerilator -Wall over {} RTL files", sources.len());
     for (name, config) in HwConfig::NAMED {
@@ -26,7 +27,21 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn rtl(config: &HwConfig, sources: &[std::path::PathBuf]) -> Result<()> {
+fn rust(root: &Path) -> Result<()> {
+    echoed(cargo().current_dir(root).args(["fmt", "--all", "--check"]))?;
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    echoed(cargo().current_dir(root).args(clippy))?;
+    Ok(())
+}
+
+fn rtl(config: &HwConfig, sources: &[PathBuf]) -> Result<()> {
     let build = config
         .parameters()
         .into_iter()

@@ -37,7 +37,7 @@ enum Task {
     /// Write the generated files again
     Gen(generate::Arguments),
     /// Check formatting, Rust lints and RTL lints of every configuration
-    Lint,
+    Lint(lint::Arguments),
     /// Synthesise the smallest configuration and compare with the FPGA's resources
     Synth(synth::Arguments),
     /// Set up for the benches and run them
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => suite::run(&arguments),
         Task::Gen(arguments) => generate::run(&arguments),
-        Task::Lint => lint::run(),
+        Task::Lint(arguments) => lint::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
