@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 /// Prints an error with its causes; a hint, if any, stays last.
 pub(crate) fn print_error(error: &anyhow::Error) {
-    let text = format!("{error:#}");
+    let text = full_message(error);
     let (message, hint) = match text.split_once("\nhint: ") {
         Some((message, hint)) => (message, Some(hint)),
         None => (text.as_str(), None),
@@ -15,6 +15,17 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     if let Some(hint) = hint {
         let _ = writeln!(err, "\nhint: {hint}");
     }
+}
+
+/// The message with those causes that it does not already quote.
+fn full_message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Writes to stdout; a closed pipe ends the program quietly, as for other tools.
