@@ -1,6 +1,9 @@
 //! What the suites share.
 
 pub mod bench;
+pub mod figures;
+pub mod scores;
+pub mod smollm2;
 
 use lampyris_bundle::Bundle;
 use lampyris_compiler::{Options, Tokenization};
