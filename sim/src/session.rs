@@ -77,6 +77,29 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Goes on with a conversation that another device began: `position` tokens are in the KV
+    /// cache, which the device's memory already holds.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; more positions than the cache has.
+    pub fn resume(
+        bundle: &'a Bundle,
+        device: &'a mut dyn Device,
+        limits: Limits,
+        position: usize,
+    ) -> Result<Self> {
+        let context = bundle.manifest.context as usize;
+        if position > context {
+            return Err(SimError::Start {
+                problem: format!("position {position}, the cache has {context}"),
+                hint: "resume with the bundle that filled the cache",
+            });
+        }
+        let mut session = Session::new(bundle, device, limits)?;
+        session.position = position;
+        Ok(session)
+    }
+
     /// Positions in the KV cache.
     pub fn position(&self) -> usize {
         self.position
