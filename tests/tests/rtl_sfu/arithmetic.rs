@@ -29,7 +29,9 @@ impl Operator {
         for (name, value) in params {
             build = build.param(*name, value);
         }
-        let design = build.build().unwrap_or_else(|error| panic!("{top}: {error}"));
+        let design = build
+            .build()
+            .unwrap_or_else(|error| panic!("{top}: {error}"));
         let model = design.instantiate(&Setup::default()).expect("a model");
         let mut operator = Operator {
             clk: model.input("clk_i", 1).expect("clk_i"),
@@ -73,8 +75,14 @@ impl Operator {
 fn check_binary(top: &str, latency: usize, define: impl Fn(f32, f32) -> f32) {
     let mut random = Random::new(1);
     let mut op = Operator::new(top, &[], latency);
-    let (a, b, en) = (op.input("a_i", 32), op.input("b_i", 32), op.input("en_i", latency as u32));
-    let pairs = SPECIAL.iter().flat_map(|x| SPECIAL.iter().map(move |y| (*x, *y)));
+    let (a, b, en) = (
+        op.input("a_i", 32),
+        op.input("b_i", 32),
+        op.input("en_i", latency as u32),
+    );
+    let pairs = SPECIAL
+        .iter()
+        .flat_map(|x| SPECIAL.iter().map(move |y| (*x, *y)));
     let mut pairs: VecDeque<_> = pairs.collect();
     for _ in 0..ROUNDS {
         let (x, y) = pairs.pop_front().unwrap_or_else(|| {
@@ -107,7 +115,11 @@ fn sum_equals_the_definition() {
 fn functions_equal_the_definition() {
     let mut random = Random::new(2);
     let mut op = Operator::new("fp_func", &[], 6);
-    let (func, value, en) = (op.input("func_i", 2), op.input("value_i", 32), op.input("en_i", 6));
+    let (func, value, en) = (
+        op.input("func_i", 2),
+        op.input("value_i", 32),
+        op.input("en_i", 6),
+    );
     for round in 0..3 * ROUNDS {
         let x = match round {
             0..96 => SPECIAL[round / 3],
@@ -115,9 +127,11 @@ fn functions_equal_the_definition() {
             _ => operand(&mut random),
         };
         let which = round % 3;
-        let (name, define): (_, fn(f32) -> f32) =
-            [("exp2", num::exp2 as fn(f32) -> f32), ("recip", num::recip), ("rsqrt", num::rsqrt)]
-                [which];
+        let (name, define): (_, fn(f32) -> f32) = [
+            ("exp2", num::exp2 as fn(f32) -> f32),
+            ("recip", num::recip),
+            ("rsqrt", num::rsqrt),
+        ][which];
         op.model.set(func, which as u64);
         op.model.set(value, x.into());
         let valid = round < 96 || !random.chance(10);
@@ -137,7 +151,11 @@ fn fixed(random: &mut Random, width: u32) -> i128 {
         1 => {
             let one = 1i128 << (length - 1);
             let near = one.wrapping_add(random.below(3) as i128 - 1);
-            let value = if random.chance(50) { near } else { near.wrapping_neg() };
+            let value = if random.chance(50) {
+                near
+            } else {
+                near.wrapping_neg()
+            };
             value << (128 - width) >> (128 - width)
         }
         _ => value,

@@ -54,15 +54,38 @@ fn any_vop(random: &mut Random) -> VopCase {
         1..=2 => 1 + random.below(70),
         _ => 1 + random.below(200),
     };
-    let rows = if random.chance(50) { 1 } else { 1 + random.below(6) };
+    let rows = if random.chance(50) {
+        1
+    } else {
+        1 + random.below(6)
+    };
     let (a, astride) = vectors(random, rows, n);
-    let (b, bstride) = if random.chance(15) { (a, astride) } else { vectors(random, rows, n) };
+    let (b, bstride) = if random.chance(15) {
+        (a, astride)
+    } else {
+        vectors(random, rows, n)
+    };
     let (d, dstride) = match random.below(4) {
         0 => (a, astride),
         1 => (b, bstride),
         _ => vectors(random, rows, n),
     };
+    let red_addr = match random.below(3) {
+        0 => a + random.below(n),
+        _ => random.below(SPAN - 2 * rows),
+    };
+    let red_addr = red_addr.min(SPAN - 2 * rows);
     let s1_mem = flag(random, 60);
+    let mut scalar = || {
+        // Often a word that an earlier row writes.
+        let at = match random.below(4) {
+            0 => red_addr + random.below(2 * rows),
+            1 => d + random.below(n),
+            _ => random.below(SPAN),
+        };
+        at.min(SPAN - rows) as u32
+    };
+    let (s1, s2) = (scalar(), scalar());
     let fields = Vop {
         mul: random.below(4) as u8,
         add: random.below(4) as u8,
@@ -77,14 +100,21 @@ fn any_vop(random: &mut Random) -> VopCase {
         bstride: bstride as u32,
         dstride: dstride as u32,
         s1: match s1_mem {
-            1 => random.below(SPAN - rows) as u32,
+            1 => s1,
             _ => crate::values::operand(random),
         },
-        s2: random.below(SPAN - rows) as u32,
-        red_addr: random.below(SPAN - 2 * rows) as u32,
+        s2,
+        red_addr: red_addr as u32,
         ..Vop::default()
     };
-    VopCase { fields, a, b, d, n, rows }
+    VopCase {
+        fields,
+        a,
+        b,
+        d,
+        n,
+        rows,
+    }
 }
 
 /// A legal `quant` whose scales lie outside its source.
@@ -109,7 +139,13 @@ pub(crate) fn quant(random: &mut Random, xbuf_blocks: u64) -> QuantCase {
         scale_addr: (SPAN + random.below(100)) as u32,
         ..Quant::default()
     };
-    QuantCase { fields, a, x, n, rows }
+    QuantCase {
+        fields,
+        a,
+        x,
+        n,
+        rows,
+    }
 }
 
 /// A legal `deq` whose result lies apart from its sources.

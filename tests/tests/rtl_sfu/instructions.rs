@@ -25,7 +25,11 @@ fn config(sfu_lanes: u32) -> HwConfig {
 fn fill(random: &mut Random, vmem: &mut [u32]) {
     let special = random.chance(30);
     for word in vmem {
-        *word = if special { operand(random) } else { ordinary(random) };
+        *word = if special {
+            operand(random)
+        } else {
+            ordinary(random)
+        };
     }
 }
 
@@ -62,17 +66,38 @@ fn random_instructions(lanes: u32, count: u32) {
             0 => {
                 let case = deq(&mut random);
                 let desc = case.descriptor(&mut random, seq);
-                check(&mut unit, &mut random, seq, &desc, |v, _| case.apply(v), &case);
+                check(
+                    &mut unit,
+                    &mut random,
+                    seq,
+                    &desc,
+                    |v, _| case.apply(v),
+                    &case,
+                );
             }
             1..=2 => {
                 let case = quant(&mut random, config.xbuf_blocks.into());
                 let desc = case.descriptor(&mut random, seq);
-                check(&mut unit, &mut random, seq, &desc, |v, x| case.apply(v, x), &case);
+                check(
+                    &mut unit,
+                    &mut random,
+                    seq,
+                    &desc,
+                    |v, x| case.apply(v, x),
+                    &case,
+                );
             }
             _ => {
                 let case = vop(&mut random);
                 let desc = case.descriptor(&mut random, seq);
-                check(&mut unit, &mut random, seq, &desc, |v, _| case.apply(v), &case);
+                check(
+                    &mut unit,
+                    &mut random,
+                    seq,
+                    &desc,
+                    |v, _| case.apply(v),
+                    &case,
+                );
             }
         }
         if random.chance(2) {
@@ -107,7 +132,10 @@ fn quantized_blocks_of_every_magnitude_equal_the_model() {
         let exponent = random.below(256) as u32;
         let spread = random.below(20) as u32;
         let tie = random.chance(30);
-        let case = QuantCase { a: 0, ..quant(&mut random, 64) };
+        let case = QuantCase {
+            a: 0,
+            ..quant(&mut random, 64)
+        };
         let desc = case.descriptor(&mut random, seq);
         let mut want = unit.xbuf.clone();
         for word in &mut unit.vmem {
@@ -117,8 +145,14 @@ fn quantized_blocks_of_every_magnitude_equal_the_model() {
         }
         let mut vmem = unit.vmem.clone();
         case.apply(&mut vmem, &mut want);
-        assert!(matches!(unit.run(&mut random, 5, seq, &desc), Outcome::Done(_)));
-        assert!(unit.xbuf == want && unit.vmem == vmem, "exponent {exponent}: {case:?}");
+        assert!(matches!(
+            unit.run(&mut random, 5, seq, &desc),
+            Outcome::Done(_)
+        ));
+        assert!(
+            unit.xbuf == want && unit.vmem == vmem,
+            "exponent {exponent}: {case:?}"
+        );
     }
 }
 
@@ -137,7 +171,14 @@ fn vop_limits() -> Vec<(VopCase, Result<(), u64>)> {
         red_addr: words as u32 - 6,
         ..Vop::default()
     };
-    let ok = VopCase { fields, a: words - 32, b: words - 48, d: words - 64, n: 16, rows: 3 };
+    let ok = VopCase {
+        fields,
+        a: words - 32,
+        b: words - 48,
+        d: words - 64,
+        n: 16,
+        rows: 3,
+    };
     let with = |change: &dyn Fn(&mut VopCase)| {
         let mut case = ok.clone();
         change(&mut case);
@@ -157,7 +198,10 @@ fn vop_limits() -> Vec<(VopCase, Result<(), u64>)> {
         bad(&|c| c.b += 8),
         bad(&|c| c.b -= 4),
         bad(&|c| c.fields.bstride = 17),
-        (with(&|c| (c.b, c.d, c.fields.mul) = (far + 1, 80, 2)), Ok(())),
+        (
+            with(&|c| (c.b, c.d, c.fields.mul) = (far + 1, 80, 2)),
+            Ok(()),
+        ),
         bad(&|c| c.d += 8),
         bad(&|c| c.d -= 2),
         bad(&|c| c.fields.dstride = 25),
@@ -167,13 +211,22 @@ fn vop_limits() -> Vec<(VopCase, Result<(), u64>)> {
         bad(&|c| c.rows = 4),
         bad(&|c| c.rows = far),
         bad(&|c| c.fields.s2 += 1),
-        (with(&|c| (c.fields.s2, c.fields.s2_row, c.d) = (4095, 0, 80)), Ok(())),
+        (
+            with(&|c| (c.fields.s2, c.fields.s2_row, c.d) = (4095, 0, 80)),
+            Ok(()),
+        ),
         bad(&|c| c.fields.red_addr += 1),
-        (with(&|c| (c.fields.red_addr, c.fields.red, c.d) = (4093, 1, 80)), Ok(())),
+        (
+            with(&|c| (c.fields.red_addr, c.fields.red, c.d) = (4093, 1, 80)),
+            Ok(()),
+        ),
         bad(&|c| (c.fields.red_addr, c.fields.red) = (4094, 2)),
         bad(&|c| (c.fields.mul, c.fields.s1_mem, c.fields.s1) = (2, 1, 4096)),
         bad(&|c| (c.fields.mul, c.fields.s1_mem, c.fields.s1) = (2, 1, 1 << 31)),
-        (with(&|c| (c.fields.mul, c.fields.s1, c.d) = (2, 1 << 31, 80)), Ok(())),
+        (
+            with(&|c| (c.fields.mul, c.fields.s1, c.d) = (2, 1 << 31, 80)),
+            Ok(()),
+        ),
     ]
 }
 
@@ -185,7 +238,13 @@ fn quant_limits() -> Vec<(QuantCase, Result<(), u64>)> {
         scale_addr: 4096 - 2,
         ..Quant::default()
     };
-    let ok = QuantCase { fields, a: 4096 - 48 - 16, x: 64 - 7, n: 40, rows: 2 };
+    let ok = QuantCase {
+        fields,
+        a: 4096 - 48 - 16,
+        x: 64 - 7,
+        n: 40,
+        rows: 2,
+    };
     let with = |change: &dyn Fn(&mut QuantCase)| {
         let mut case = ok.clone();
         change(&mut case);
@@ -202,13 +261,25 @@ fn quant_limits() -> Vec<(QuantCase, Result<(), u64>)> {
         bad(&|c| c.a += 4),
         bad(&|c| c.fields.astride = 12),
         bad(&|c| c.fields.scale_addr += 1),
-        (with(&|c| (c.fields.scale_out, c.fields.scale_addr) = (0, 4096)), Ok(())),
+        (
+            with(&|c| (c.fields.scale_out, c.fields.scale_addr) = (0, 4096)),
+            Ok(()),
+        ),
     ]
 }
 
 fn deq_limits() -> Vec<(DeqCase, Result<(), u64>)> {
-    let fields = Deq { scales: 4096 - 3, n: 96, bits: 8, ..Deq::default() };
-    let ok = DeqCase { fields, a: 4096 - 24, d: 8 };
+    let fields = Deq {
+        scales: 4096 - 3,
+        n: 96,
+        bits: 8,
+        ..Deq::default()
+    };
+    let ok = DeqCase {
+        fields,
+        a: 4096 - 24,
+        d: 8,
+    };
     let with = |change: &dyn Fn(&mut DeqCase)| {
         let mut case = ok.clone();
         change(&mut case);
@@ -217,8 +288,14 @@ fn deq_limits() -> Vec<(DeqCase, Result<(), u64>)> {
     vec![
         (ok.clone(), Ok(())),
         (with(&|c| (c.a, c.fields.bits) = (4096 - 16, 4)), Ok(())),
-        (with(&|c| (c.a, c.fields.bits) = (4096 - 8, 4)), Err(ADDRESS)),
-        (with(&|c| (c.fields.bits, c.fields.n) = (5, 1)), Err(ILLEGAL)),
+        (
+            with(&|c| (c.a, c.fields.bits) = (4096 - 8, 4)),
+            Err(ADDRESS),
+        ),
+        (
+            with(&|c| (c.fields.bits, c.fields.n) = (5, 1)),
+            Err(ILLEGAL),
+        ),
         (with(&|c| (c.fields.n, c.a) = (33, 1)), Err(OPERAND)),
         (with(&|c| (c.fields.n, c.a) = (0, 1)), Ok(())),
         (with(&|c| c.a += 8), Err(ADDRESS)),
@@ -238,7 +315,10 @@ fn expect(unit: &mut Unit, random: &mut Random, desc: &[u32], want: Result<(), u
         Err(code) => {
             assert_eq!(outcome, Outcome::Error(code), "{what}");
             unit.expect_quiet(random);
-            assert!(unit.vmem == vmem && unit.writes == writes, "effect of {what}");
+            assert!(
+                unit.vmem == vmem && unit.writes == writes,
+                "effect of {what}"
+            );
             unit.soft_reset(random);
         }
     }
@@ -272,7 +352,16 @@ fn short_vectors_take_few_cycles() {
     let mut unit = Unit::new(&config(8), 22);
     fill(&mut random, &mut unit.vmem);
     let scalar = |mul, add, func, red| VopCase {
-        fields: Vop { mul, add, func, red, write: 1, s1_mem: 1, red_addr: 64, ..Vop::default() },
+        fields: Vop {
+            mul,
+            add,
+            func,
+            red,
+            write: 1,
+            s1_mem: 1,
+            red_addr: 64,
+            ..Vop::default()
+        },
         a: 0,
         b: 8,
         d: 16,

@@ -19,7 +19,14 @@ fn vector_memory_serves_its_ports_by_priority() {
     let mut memory = vec![0u32; WORDS];
     // Every word is written once before it is read.
     for line in 0..WORDS / LANES {
-        write(&mut bench, &mut random, &mut memory, line as u64, [true, false, false], Some(0xf));
+        write(
+            &mut bench,
+            &mut random,
+            &mut memory,
+            line as u64,
+            [true, false, false],
+            Some(0xf),
+        );
         bench.step();
     }
     for _ in 0..20_000 {
@@ -47,11 +54,15 @@ fn write(
         let mask = mask.unwrap_or_else(|| random.below(1 << LANES));
         let mut data = [0; LANES];
         random.fill(&mut data);
-        let port = |bench: &Bench, what: &str, width| bench.input(&format!("{name}_vwr_{what}_i"), width);
+        let port =
+            |bench: &Bench, what: &str, width| bench.input(&format!("{name}_vwr_{what}_i"), width);
         let ports = (port(bench, "valid", 1), port(bench, "line", line_bits));
         bench.model.set(ports.0, wants[i].into());
         bench.model.set(ports.1, line);
-        let ports = (port(bench, "mask", LANES as u32), port(bench, "data", 32 * LANES as u32));
+        let ports = (
+            port(bench, "mask", LANES as u32),
+            port(bench, "data", 32 * LANES as u32),
+        );
         bench.model.set(ports.0, mask);
         bench.set_words(ports.1, &data);
         if wants[i] && granted.is_none() {
@@ -62,16 +73,29 @@ fn write(
     let get = |name: &str, width| bench.model.get(bench.output(name, width));
     let mut free = 1;
     for (i, (name, _)) in UNITS.into_iter().enumerate() {
-        assert_eq!(get(&format!("{name}_vwr_ready_o"), 1), free, "grant of {name}");
+        assert_eq!(
+            get(&format!("{name}_vwr_ready_o"), 1),
+            free,
+            "grant of {name}"
+        );
         free &= u64::from(!wants[i]);
     }
     assert_eq!(get("trace_valid_o", 1), u64::from(granted.is_some()));
-    let Some((unit, line, mask, data)) = granted else { return };
+    let Some((unit, line, mask, data)) = granted else {
+        return;
+    };
     assert_eq!(get("trace_unit_o", 2), unit);
     assert_eq!(get("trace_line_o", line_bits), line);
     assert_eq!(get("trace_mask_o", LANES as u32), mask);
-    assert_eq!(bench.words(bench.output("trace_data_o", 32 * LANES as u32)), data);
-    for (lane, word) in data.into_iter().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
+    assert_eq!(
+        bench.words(bench.output("trace_data_o", 32 * LANES as u32)),
+        data
+    );
+    for (lane, word) in data
+        .into_iter()
+        .enumerate()
+        .filter(|(lane, _)| mask >> lane & 1 == 1)
+    {
         memory[line as usize * LANES + lane] = word;
     }
 }
@@ -119,16 +143,36 @@ fn read(bench: &mut Bench, random: &mut Random, memory: &[u32]) {
 fn activation_buffer_reads_for_the_matrix_unit_first() {
     const BLOCKS: u64 = 64;
     let rtl = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../rtl");
-    let files = ["core/lampyris_pkg.sv", "prim/prim_ram_1r1w.sv", "mem/xbuf.sv"];
+    let files = [
+        "core/lampyris_pkg.sv",
+        "prim/prim_ram_1r1w.sv",
+        "mem/xbuf.sv",
+    ];
     let build = Build::new("xbuf").sources(files.map(|file| rtl.join(file)));
-    let design = build.param("XbufBlocks", BLOCKS).opt(1).build().expect("builds");
+    let design = build
+        .param("XbufBlocks", BLOCKS)
+        .opt(1)
+        .build()
+        .expect("builds");
     let mut model = design.instantiate(&Setup::default()).expect("a model");
     let clk = model.input("clk_i", 1).expect("clk_i");
     let input = |name: &str, width| model.input(name, width).expect("an input");
     let output = |name: &str, width| model.output(name, width).expect("an output");
-    let (write, at, data) = (input("xwr_valid_i", 1), input("xwr_addr_i", 6), input("xwr_data_i", 282));
-    let mm = (input("mm_xrd_valid_i", 1), input("mm_xrd_addr_i", 6), output("mm_xrd_ready_o", 1));
-    let st = (input("st_xrd_valid_i", 1), input("st_xrd_addr_i", 6), output("st_xrd_ready_o", 1));
+    let (write, at, data) = (
+        input("xwr_valid_i", 1),
+        input("xwr_addr_i", 6),
+        input("xwr_data_i", 282),
+    );
+    let mm = (
+        input("mm_xrd_valid_i", 1),
+        input("mm_xrd_addr_i", 6),
+        output("mm_xrd_ready_o", 1),
+    );
+    let st = (
+        input("st_xrd_valid_i", 1),
+        input("st_xrd_addr_i", 6),
+        output("st_xrd_ready_o", 1),
+    );
     let read = output("xrd_data_o", 282);
     let mut random = Random::new(6);
     let mut blocks: Vec<Option<[u32; 9]>> = vec![None; BLOCKS as usize];
@@ -148,10 +192,15 @@ fn activation_buffer_reads_for_the_matrix_unit_first() {
             model.set(port.1, from[i]);
         }
         model.eval().expect("runs");
-        assert_eq!((model.get(mm.2), model.get(st.2)), (1, u64::from(!wants[0])));
+        assert_eq!(
+            (model.get(mm.2), model.get(st.2)),
+            (1, u64::from(!wants[0]))
+        );
         model.set(clk, 1);
         model.eval().expect("runs");
-        let granted = (0..2).find(|&i| wants[i]).and_then(|i| blocks[from[i] as usize]);
+        let granted = (0..2)
+            .find(|&i| wants[i])
+            .and_then(|i| blocks[from[i] as usize]);
         if let Some(want) = granted {
             let mut got = [0; 9];
             model.get_words(read, &mut got);

@@ -162,8 +162,14 @@ impl QuantCase {
     }
 
     fn scale(&self, words: &[u32]) -> num::ActScale {
-        let range = if self.fields.f16_range == 1 { (17, 46) } else { (0, 47) };
-        let amax = words.iter().fold(0f32, |m, w| m.max(num::amax_magnitude(value(*w))));
+        let range = if self.fields.f16_range == 1 {
+            (17, 46)
+        } else {
+            (0, 47)
+        };
+        let amax = words
+            .iter()
+            .fold(0f32, |m, w| m.max(num::amax_magnitude(value(*w))));
         num::ActScale::for_amax(amax, range)
     }
 
@@ -172,7 +178,11 @@ impl QuantCase {
             let at = self.a as usize + row * self.fields.astride as usize;
             let words = vmem[at..at + self.n as usize].to_vec();
             for (b, part) in words.chunks(BLOCK).enumerate() {
-                let group = if self.fields.whole_row == 1 { &words[..] } else { part };
+                let group = if self.fields.whole_row == 1 {
+                    &words[..]
+                } else {
+                    part
+                };
                 let scale = self.scale(group);
                 let inverse = scale.inverse();
                 let mut codes = [0; BLOCK];
@@ -206,7 +216,11 @@ impl DeqCase {
     pub(crate) fn descriptor(&self, random: &mut Random, seq: u32) -> Vec<u32> {
         let (ra, a) = split(random, self.a, 1 << 18);
         let (rd, d) = split(random, self.d, 1 << 18);
-        let insn = Deq { a: a as u32, d: d as u32, ..self.fields };
+        let insn = Deq {
+            a: a as u32,
+            d: d as u32,
+            ..self.fields
+        };
         let mut unused = || random.bits() & lampyris_isa::insn::REG_MASK;
         let rval = [ra, unused(), rd, unused(), unused()];
         descriptor(seq, rval, &Insn::Deq(insn))
@@ -218,7 +232,11 @@ impl DeqCase {
         for i in 0..self.fields.n as usize {
             let word = source[self.a as usize + i * bits / 32];
             let raw = word >> (i * bits % 32) & ((1 << bits) - 1);
-            let code = if bits == 8 { i32::from(raw as u8 as i8) } else { raw as i32 };
+            let code = if bits == 8 {
+                i32::from(raw as u8 as i8)
+            } else {
+                raw as i32
+            };
             let pair = source[self.fields.scales as usize + i / BLOCK];
             let result = num::dequantize(pair as u16, (pair >> 16) as u16, code);
             vmem[self.d as usize + i] = result.to_bits();

@@ -41,7 +41,9 @@ pub(crate) struct Block {
 impl Block {
     fn unpack(words: &[u32]) -> Block {
         let bits = |lsb: usize, width: usize| {
-            (0..width).fold(0u32, |v, i| v | (words[(lsb + i) / 32] >> ((lsb + i) % 32) & 1) << i)
+            (0..width).fold(0u32, |v, i| {
+                v | (words[(lsb + i) / 32] >> ((lsb + i) % 32) & 1) << i
+            })
         };
         Block {
             codes: std::array::from_fn(|j| bits(8 * j, 8) as u8 as i8),
@@ -84,8 +86,11 @@ pub(crate) struct Unit {
 impl Unit {
     pub(crate) fn new(config: &HwConfig, seed: u32) -> Unit {
         let names = ["SfuLanes", "VmemWords", "XbufBlocks"];
-        let params: Vec<_> =
-            config.parameters().into_iter().filter(|(name, _)| names.contains(name)).collect();
+        let params: Vec<_> = config
+            .parameters()
+            .into_iter()
+            .filter(|(name, _)| names.contains(name))
+            .collect();
         let files: Vec<_> = FILES.into_iter().chain(LAST_FILES).collect();
         let bench = Bench::new("sfu_unit", &files, &params, seed);
         let line_bits = (config.vmem_words / config.sfu_lanes).ilog2();
@@ -169,7 +174,13 @@ impl Unit {
     }
 
     /// Hands over one descriptor and runs until it retires or fails.
-    pub(crate) fn run(&mut self, random: &mut Random, stall: u64, seq: u32, desc: &[u32]) -> Outcome {
+    pub(crate) fn run(
+        &mut self,
+        random: &mut Random,
+        stall: u64,
+        seq: u32,
+        desc: &[u32],
+    ) -> Outcome {
         self.bench.set_words(self.desc, desc);
         self.bench.model.set(self.desc_valid, 1);
         self.bench.settle();
