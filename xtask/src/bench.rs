@@ -1,53 +1,87 @@
-//! `cargo xtask bench`: sets up what a bench needs, then runs it in release mode.
+//! `cargo xtask bench`: sets up what the benches compare with, then runs them in release mode.
 
 use crate::process::{cargo, echoed};
-use crate::setup;
-use anyhow::Result;
+use crate::{setup, synth};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// One bench.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Perplexity, top-1 agreement and continuations against llama.cpp and the f32 reference
+    Accuracy,
+    /// Compilation, functional model, a decode step on the RTL
+    Speed,
+    /// Random programs and a whole layer, model and RTL compared at every instruction
+    Lockstep,
+    /// Resources of the smallest configuration, as `cargo xtask synth`
+    Synth,
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which bench
-    #[arg(value_enum)]
-    name: Name,
-    /// Install nothing; the bench says what it misses
+    /// Install nothing; a bench says what it misses
     #[arg(long)]
     no_setup: bool,
-    /// Arguments of the bench, after `--`
-    #[arg(last = true)]
+    /// Write the bench's figures to this file as well
+    #[arg(long, requires = "bench")]
+    json: Option<PathBuf>,
+    /// Which bench; all, one after the other, by default
+    bench: Option<Bench>,
+    /// Further arguments of the bench, after `--`
+    #[arg(last = true, requires = "bench")]
     rest: Vec<String>,
 }
 
-/// The benches in `tests/benches`.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    /// Perplexity and agreement with llama.cpp (setup compiles llama.cpp)
-    Accuracy,
-    /// Compile time, memory, cycles, bandwidth, simulation speed
-    Speed,
-    /// Random programs and whole layers, functional model against RTL
-    Lockstep,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let name = match arguments.name {
-        Name::Accuracy => "accuracy",
-        Name::Speed => "speed",
-        Name::Lockstep => "lockstep",
+    let benches = match &arguments.bench {
+        Some(bench) => std::slice::from_ref(bench),
+        None => Bench::value_variants(),
     };
     if !arguments.no_setup {
-        let bench = arguments.name == Name::Accuracy;
+        // Only accuracy needs llama.cpp, which takes minutes to compile.
+        let bench = benches.contains(&Bench::Accuracy);
         setup::run(&setup::Arguments { bench })?;
+    }
+    let mut failed = Vec::new();
+    for bench in benches {
+        if let Err(error) = one(*bench, arguments) {
+            // The others still tell something.
+            eprintln!("error: {error:#}");
+            failed.push(name(*bench));
+        }
+    }
+    if !failed.is_empty() {
+        bail!(
+            "failed or missed a target: {}\n\nhint: the tables above mark missed targets with FAIL",
+            failed.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn name(bench: Bench) -> String {
+    let value = bench.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn one(bench: Bench, arguments: &Arguments) -> Result<()> {
+    if bench == Bench::Synth {
+        if arguments.json.is_some() || !arguments.rest.is_empty() {
+            bail!("the synthesis bench takes no arguments\n\nhint: see `cargo xtask synth --help`");
+        }
+        return synth::run(&synth::Arguments::default());
     }
     let mut command = cargo();
     command.current_dir(crate::root()?);
-    command.args([
-        "bench",
-        "--quiet",
-        "--package",
-        "lampyris-tests",
-        "--bench",
-        name,
-        "--",
-    ]);
+    command.args(["bench", "--quiet", "--package", "lampyris-tests"]);
+    command.args(["--bench", &name(bench), "--"]);
+    if let Some(file) = &arguments.json {
+        // Cargo runs benches in the folder of their package.
+        let file = std::path::absolute(file)
+            .with_context(|| format!("cannot resolve `{}`", file.display()))?;
+        command.arg("--json").arg(file);
+    }
     echoed(command.args(&arguments.rest))
 }

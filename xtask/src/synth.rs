@@ -24,6 +24,15 @@ pub(crate) struct Arguments {
     top: Option<String>,
 }
 
+impl Default for Arguments {
+    fn default() -> Self {
+        Arguments {
+            config: "small".into(),
+            top: None,
+        }
+    }
+}
+
 /// One kind of resource: how many the cells take and how many the device has.
 struct Resource {
     name: &'static str,
