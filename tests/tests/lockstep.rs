@@ -6,19 +6,25 @@
 
 use lampyris_isa::HwConfig;
 use lampyris_sim::fuzz::{Case, shrink};
-use lampyris_sim::rtl::{self, Features};
-use lampyris_sim::{Outcome, SimError};
+use lampyris_sim::rtl::{self, AxiTiming, Features, RtlDevice, RtlOptions};
+use lampyris_sim::{Device, Limits, Memory, Outcome, SimError, Start};
 use verilator_sys::Design;
 
 /// The RTL with its assertions and random initial state.
 fn design(config: &HwConfig) -> Design {
-    let features = Features { assertions: true, random_state: true, ..Features::default() };
+    let features = Features {
+        assertions: true,
+        random_state: true,
+        ..Features::default()
+    };
     rtl::build(&rtl::default_rtl_root(), config, features).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
         Err(_) => default,
     }
 }
@@ -37,8 +43,13 @@ fn run_programs(config: &HwConfig, count: u64) {
             Err(error) => error,
         };
         let small = shrink(&case, |c| c.check(&design).is_err());
-        let error_small = small.check(&design).expect_err("shrinking keeps the failure");
-        panic!("seed {seed}: {error}\n\nshrunk to:\n{}\n{error_small}", small.listing());
+        let error_small = small
+            .check(&design)
+            .expect_err("shrinking keeps the failure");
+        panic!(
+            "seed {seed}: {error}\n\nshrunk to:\n{}\n{error_small}",
+            small.listing()
+        );
     }
 }
 
@@ -49,12 +60,50 @@ fn random_programs_agree_small() {
 
 #[test]
 fn random_programs_agree_base() {
-    run_programs(&HwConfig::BASE, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4));
+    run_programs(
+        &HwConfig::BASE,
+        number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4),
+    );
 }
 
 #[test]
 fn random_programs_agree_wide() {
-    run_programs(&HwConfig::WIDE, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4));
+    run_programs(
+        &HwConfig::WIDE,
+        number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4),
+    );
+}
+
+#[test]
+fn random_programs_agree_on_unusual_shapes() {
+    // Each parameter at its least, and each at its greatest or at a value in between.
+    let least = HwConfig {
+        axi_bits: 128,
+        mac_rows: 16,
+        sfu_lanes: 4,
+        max_tokens: 1,
+        vmem_words: 1 << 12,
+        xbuf_blocks: 1 << 6,
+        stream_beats: 32,
+        icache_lines: 16,
+        queue_depth: 2,
+        ..HwConfig::SMALL
+    };
+    let greatest = HwConfig {
+        axi_bits: 512,
+        mac_rows: 1,
+        sfu_lanes: 8,
+        max_tokens: 32,
+        vmem_words: 1 << 18,
+        xbuf_blocks: 1 << 14,
+        stream_beats: 4096,
+        icache_lines: 1024,
+        queue_depth: 16,
+        ..HwConfig::BASE
+    };
+    for config in [least, greatest] {
+        run_programs(&config, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4));
+    }
 }
 
 #[test]
@@ -78,4 +127,100 @@ fn a_wrong_model_is_caught_and_named() {
         }
     }
     assert!(caught > 80, "{caught} of 160");
+}
+
+/// An RTL device of the smallest configuration with a program at 0 and a page of data behind it.
+fn device(text: &str, timing: AxiTiming) -> RtlDevice {
+    let program = lampyris_isa::asm::parse_program(text).unwrap_or_else(|e| panic!("{e:?}"));
+    let mut memory = Memory::new();
+    let code = program.iter().flat_map(|i| i.to_bytes()).collect();
+    memory.add_data("program", 0, code).expect("a segment");
+    memory
+        .add_zeroed("data", 0x10000, 1 << 16)
+        .expect("a segment");
+    let options = RtlOptions {
+        timing,
+        ..RtlOptions::default()
+    };
+    let config = HwConfig::SMALL;
+    let mut device = RtlDevice::new(&design(&config), config, memory, &options).expect("a device");
+    device.start(&Start::default()).expect("a start");
+    device
+}
+
+#[test]
+fn a_program_that_waits_for_ever_is_reported_with_its_reason() {
+    let text = "vop wait=1 a=0 n=8 rows=1 write=1 d=8\nhalt";
+    let error = device(text, AxiTiming::default()).run(&Limits::default());
+    let error = error.expect_err("nothing posts").to_string();
+    assert!(error.contains("MISC waits for a semaphore"), "{error}");
+    assert!(
+        error.contains("the sequencer waits at a fence or halt"),
+        "{error}"
+    );
+}
+
+#[test]
+fn error_responses_of_the_memory_stop_the_program() {
+    let text =
+        "ld.v addr=0x10000 count=600 rows=1 post=2\nst.v wait=1 addr=0x14000 count=600\nhalt";
+    // Burst 0 reads instructions; two bursts each bring and take the data.
+    for (fail_read, fail_write, code) in [
+        (None, None, 0),
+        (Some(0), None, 4),
+        (Some(1), None, 4),
+        (Some(3), None, 4),
+        (None, Some(0), 4),
+        (None, Some(2), 4),
+    ] {
+        let timing = AxiTiming {
+            fail_read,
+            fail_write,
+            ..AxiTiming::default()
+        };
+        let outcome = device(text, timing)
+            .run(&Limits::default())
+            .expect("it ends");
+        let found = match outcome {
+            Outcome::Halted(_) => 0,
+            Outcome::Raised { code, .. } => code,
+        };
+        assert_eq!(found, code, "{timing:?}");
+    }
+}
+
+#[test]
+fn memory_timing_is_what_it_says() {
+    let text = "ld.v addr=0x10000 count=4000 rows=1\nhalt";
+    let cycles = |timing| {
+        let mut device = device(text, timing);
+        assert_eq!(
+            device.run(&Limits::default()).expect("it ends"),
+            Outcome::Halted(0)
+        );
+        device.counters().expect("counters").get("cycles")
+    };
+    let plain = AxiTiming {
+        latency: 10,
+        ..AxiTiming::default()
+    };
+    let fast = cycles(plain);
+    // One word a cycle; 1000 beats of four words.
+    assert!((4000..4200).contains(&fast), "{fast}");
+    let slow = cycles(AxiTiming {
+        beats_permille: 100,
+        ..plain
+    });
+    assert!((10_000..10_400).contains(&slow), "{slow}");
+    let late = cycles(AxiTiming {
+        latency: 210,
+        ..plain
+    });
+    // It counts for the instructions and for the first data; later bursts are under way early.
+    assert!((390..700).contains(&(late - fast)), "{late} {fast}");
+    let stalled = cycles(AxiTiming {
+        stall_permille: [0, 900, 0, 0, 0],
+        ..plain
+    });
+    assert!(stalled > 2 * fast, "{stalled}");
 }

@@ -50,7 +50,7 @@ impl Default for RtlOptions {
             timing: AxiTiming::default(),
             wave: None,
             seed: 0,
-            stuck_cycles: 20_000,
+            stuck_cycles: 100_000,
             events: false,
         }
     }

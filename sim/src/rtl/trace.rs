@@ -90,17 +90,18 @@ impl Trace {
     pub(crate) fn sample(&mut self, model: &Model, p: &Ports, cycle: u64) -> bool {
         let retired = model.get(p.retire_valid);
         let sys = model.get(p.sys_valid) == 1;
+        let (vmem, xbuf) = (model.get(p.vwr_valid) == 1, model.get(p.xwr_valid) == 1);
+        let alive = retired != 0 || sys || vmem || xbuf;
         if !self.enabled {
             if retired != 0 {
                 self.note_retired(model, p, retired);
             }
-            return retired != 0 || sys;
+            return alive;
         }
-        let written = model.get(p.vwr_valid) == 1;
-        if written {
+        if vmem {
             self.vmem_write(model, p);
         }
-        if model.get(p.xwr_valid) == 1 {
+        if xbuf {
             self.xbuf_write(model, p);
         }
         if sys {
@@ -132,7 +133,7 @@ impl Trace {
                 });
             }
         }
-        retired != 0 || sys || written
+        alive
     }
 
     fn note_retired(&mut self, model: &Model, p: &Ports, retired: u64) {
