@@ -302,33 +302,41 @@ fn print_texts(scored: &[Scored]) {
 }
 
 fn print_continuations(continued: &[Continued], tokenizer: &Tokenizer) -> Result<()> {
-    println!("greedy continuations; >> marks the first token that differs from llama.cpp's\n");
+    println!(
+        "greedy continuations; >> stands before the first token that differs from llama.cpp's\n"
+    );
     for c in continued {
         println!("prompt: {:?}", c.prompt);
-        for (name, tokens) in [
+        let engines = [
             ("llama.cpp", &c.llama),
             ("accelerator", &c.ours),
             ("f32 reference", &c.exact),
-        ] {
+        ];
+        for (name, tokens) in engines {
             let text = match first_difference(&c.llama, tokens) {
-                None => format!("{:?}", tokenizer.decode(tokens)?),
+                None => quoted(tokenizer, tokens)?,
                 Some(at) => {
                     let (same, rest) = tokens.split_at(at);
-                    format!(
-                        "{:?} >> {:?}",
-                        tokenizer.decode(same)?,
-                        tokenizer.decode(rest)?
-                    )
+                    let [same, rest] = [quoted(tokenizer, same)?, quoted(tokenizer, rest)?];
+                    format!("{same} >> {rest}")
                 }
             };
             println!("  {name:14} {text}");
         }
         let (same, all) = c.forced;
         println!(
-            "  teacher-forced along llama.cpp's continuation, the accelerator chooses the same token at {same} of {all} positions\n"
+            "  given llama.cpp's tokens, the accelerator chooses the same next one at {same} of \
+             {all} positions\n"
         );
     }
     Ok(())
+}
+
+/// Text of tokens in quotes; an end token shows after them.
+fn quoted(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<String> {
+    let end = tokens.last().is_some_and(|last| tokenizer.is_eos(*last));
+    let text = tokenizer.decode(tokens)?;
+    Ok(format!("{text:?}{}", if end { " (end)" } else { "" }))
 }
 
 fn figures(scored: &[Scored], continued: &[Continued], judge: &Judge) -> Figures {
