@@ -20,6 +20,7 @@
 
 mod check;
 mod device;
+pub mod dram;
 mod effects;
 mod error;
 pub mod fuzz;
@@ -29,6 +30,7 @@ mod model;
 mod rng;
 pub mod rtl;
 pub mod session;
+pub mod timeline;
 
 pub use check::Check;
 pub use device::{CTRL_RESET, CTRL_START, Counters, Device, Limits, Outcome, Start};

@@ -7,6 +7,7 @@ use crate::effects::{Effects, Place};
 use crate::error::{Result, SimError};
 use crate::model::{End, Model, Observe, Step};
 use crate::rtl::{Event, RtlDevice, SysEvent, Watch};
+use crate::timeline::Timeline;
 use lampyris_isa::{HwConfig, Insn, Unit};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -58,6 +59,7 @@ pub struct Lockstep {
     rtl: RtlDevice,
     labels: Labels,
     progress: Option<Box<dyn FnMut(u64)>>,
+    timeline: Option<Timeline>,
 }
 
 impl Lockstep {
@@ -80,6 +82,7 @@ impl Lockstep {
             rtl,
             labels: Box::new(|_| None),
             progress: None,
+            timeline: None,
         })
     }
 
@@ -91,6 +94,16 @@ impl Lockstep {
     /// Called now and then with the cycle since power-up.
     pub fn set_progress(&mut self, progress: Box<dyn FnMut(u64)>) {
         self.progress = Some(progress);
+    }
+
+    /// Records from now on which instruction ran when.
+    pub fn record_timeline(&mut self) {
+        self.timeline = Some(Timeline::new());
+    }
+
+    /// The recording, if one was begun.
+    pub fn timeline(&self) -> Option<&Timeline> {
+        self.timeline.as_ref()
     }
 
     /// The model.
@@ -113,6 +126,7 @@ impl Lockstep {
             model: &mut self.model,
             labels: &self.labels,
             progress: self.progress.as_deref_mut(),
+            timeline: self.timeline.as_mut(),
             expected: Default::default(),
             end: None,
             failure: None,
@@ -195,6 +209,7 @@ struct Judge<'a> {
     model: &'a mut Model,
     labels: &'a Labels,
     progress: Option<&'a mut (dyn FnMut(u64) + 'static)>,
+    timeline: Option<&'a mut Timeline>,
     /// Steps of the model that the RTL has not retired yet, by unit.
     expected: [VecDeque<Step>; 5],
     /// The model's last step, once it has ended.
@@ -252,6 +267,12 @@ impl Judge<'_> {
             .is_some_and(|s| matches!(s.end, Some(End::Raised(..))) && seq > s.seq)
     }
 
+    fn record(&mut self, step: &Step, cycle: u64) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.retired(step, cycle, (self.labels)(step.pc));
+        }
+    }
+
     fn sys(&mut self, event: SysEvent) -> Result<()> {
         self.cycle = event.cycle;
         let Some(step) = self.next(Unit::Sys)? else {
@@ -274,6 +295,7 @@ impl Judge<'_> {
             let values = [show(step.register), show(event.register)];
             return Err(self.mismatch(Some(&step), step.seq, "register write".into(), values));
         }
+        self.record(&step, event.cycle);
         Ok(())
     }
 
@@ -293,6 +315,7 @@ impl Judge<'_> {
             return Err(self.mismatch(Some(&step), step.seq, format!("order of {unit:?}"), values));
         }
         if step.effects.same(effects) {
+            self.record(&step, self.cycle);
             return Ok(());
         }
         let missing = || "not written".to_string();
@@ -447,6 +470,9 @@ impl Device for Lockstep {
     }
 
     fn start(&mut self, start: &Start) -> Result<()> {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.begin(self.rtl.cycle());
+        }
         self.model.start(start)?;
         self.rtl.start(start)
     }

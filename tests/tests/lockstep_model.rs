@@ -6,7 +6,7 @@ use lampyris_isa::HwConfig;
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{AxiTiming, Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Session, Want, memory};
-use lampyris_sim::{Limits, Model, SimError};
+use lampyris_sim::{Device, Limits, Model, SimError};
 use lampyris_tests::{CompiledDir, compile, smollm2};
 
 /// Model and RTL with the image of a compiled model.
@@ -101,4 +101,35 @@ fn smollm2_prefills_and_decodes_in_lockstep() {
     let prompt = &recorded.prompts[0];
     let tokens = run(&compiled, &mut both, &prompt.prompt_tokens, 1);
     assert_eq!(tokens, prompt.generated[..2]);
+}
+
+#[test]
+fn the_timeline_shows_every_instruction_once_and_in_turn() {
+    let compiled = compile(&tiny(), HwConfig::BASE, 64);
+    let mut both = lockstep(&compiled, AxiTiming::default());
+    both.record_timeline();
+    run(&compiled, &mut both, &[5], 1);
+    let insns = both.counters().expect("counters").get("insns") as usize;
+    let timeline = both.timeline().expect("a recording");
+    assert_eq!(
+        (timeline.records().len(), timeline.left_out()),
+        (2 * insns, 0)
+    );
+    let mut free = [0; 5];
+    for record in timeline.records() {
+        let unit = record.unit as usize;
+        assert!(
+            free[unit] <= record.start && record.start <= record.end,
+            "{record:?}"
+        );
+        free[unit] = record.end;
+        assert!(record.label.is_some(), "{record:?}");
+    }
+    let mut json = Vec::new();
+    timeline
+        .write(&mut json, compiled.bundle.config.clock_khz)
+        .expect("writes to memory");
+    let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
+    let events = value["traceEvents"].as_array().expect("a list");
+    assert_eq!(events.len(), 5 + 2 * insns);
 }

@@ -431,7 +431,8 @@ impl Model {
 
 const STARVED_HINT: &str = "load as many tiles with `ld.w` as `mm` and `mv` consume, and earlier";
 
-fn masks(insn: &Insn) -> (u8, u8) {
+/// The `wait` and `post` masks of an instruction.
+pub(crate) fn masks(insn: &Insn) -> (u8, u8) {
     match insn {
         Insn::LdW(i) => (i.wait, i.post),
         Insn::LdV(i) => (i.wait, i.post),
