@@ -1,8 +1,10 @@
 //! Which places an instruction with absolute operands reads and writes, and what orders it after
 //! earlier instructions that touch them.
 
-use crate::model::{Access, Space};
-use lampyris_isa::format::{BLOCK, TILE_ROWS, code_bytes, tile_bytes};
+use crate::model::Access;
+use crate::model::Space::{self, Dram, Vmem, Xbuf};
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, code_bytes, tile_bytes};
+use lampyris_isa::insn::Vop;
 use lampyris_isa::{Insn, Unit};
 use std::collections::HashMap;
 
@@ -20,115 +22,121 @@ fn hull(start: u64, len: u64, rows: u64, stride: u64) -> (u64, u64) {
     (start, (rows.max(1) - 1) * stride + len)
 }
 
-/// The accesses of an instruction whose register selectors are all zero. Vector memory accesses
-/// are `slack` words longer, for instructions that a loop shifts.
-pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
-    let mut list = Vec::new();
-    let mut add = |space, write, (start, len): (u64, u64)| {
-        let len = if space == Space::Vmem {
-            len + slack
-        } else {
-            len
-        };
-        list.push(Access {
+/// Collects the accesses of one instruction.
+struct Accesses {
+    list: Vec<Access>,
+    slack: u64,
+}
+
+impl Accesses {
+    fn add(&mut self, space: Space, write: bool, (start, len): (u64, u64)) {
+        let slack = if space == Space::Vmem { self.slack } else { 0 };
+        self.list.push(Access {
             space,
             write,
             start,
-            len,
+            len: len + slack,
         });
+    }
+
+    fn reads(&mut self, space: Space, run: (u64, u64)) {
+        self.add(space, false, run);
+    }
+
+    fn writes(&mut self, space: Space, run: (u64, u64)) {
+        self.add(space, true, run);
+    }
+}
+
+/// The accesses of an instruction whose register selectors are all zero. Vector memory accesses
+/// are `slack` words longer, for instructions that a loop shifts.
+pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
+    let mut to = Accesses {
+        list: Vec::new(),
+        slack,
     };
-    use Space::{Dram, Vmem, Xbuf};
     match insn {
-        Insn::LdW(i) => {
-            let bytes = u64::from(i.count) * 64;
-            add(
-                Dram,
-                false,
-                hull(i.addr, bytes, i.rows.into(), i.stride.into()),
-            );
-        }
-        Insn::LdV(i) => {
-            let (count, rows) = (u64::from(i.count), u64::from(i.rows));
-            add(Dram, false, hull(i.addr, 4 * count, rows, i.stride.into()));
-            add(Vmem, true, (i.dst.into(), count * rows));
-        }
-        Insn::StV(i) => {
-            add(Vmem, false, (i.src.into(), i.count.into()));
-            add(Dram, true, (i.addr, 4 * u64::from(i.count)));
-        }
-        Insn::StK(i) => {
-            add(Xbuf, false, (i.src.into(), i.blocks.into()));
-            add(
-                Dram,
-                true,
-                (i.addr, tile_bytes(8, true) as u64 * u64::from(i.blocks)),
-            );
-        }
-        Insn::StT(i) => {
-            add(Xbuf, false, (i.src.into(), i.blocks.into()));
-            let groups = 2 * u64::from(i.blocks);
-            add(
-                Dram,
-                true,
-                hull(i.addr, code_bytes(8) as u64, groups, i.stride.into()),
-            );
-        }
         Insn::Mm(i) => {
-            let tokens = u64::from(i.tokens);
-            add(
+            let (tokens, rows) = (u64::from(i.tokens), u64::from(i.groups) * TILE_ROWS as u64);
+            to.reads(
                 Xbuf,
-                false,
                 hull(i.x.into(), i.kblocks.into(), tokens, i.xstride.into()),
             );
-            let rows = u64::from(i.groups) * TILE_ROWS as u64;
-            add(Vmem, true, hull(i.y.into(), rows, tokens, i.ystride.into()));
+            to.writes(Vmem, hull(i.y.into(), rows, tokens, i.ystride.into()));
         }
         Insn::Mv(i) => {
-            add(Xbuf, false, (i.x.into(), i.kblocks.into()));
-            add(
-                Vmem,
-                true,
-                (i.y.into(), u64::from(i.groups) * TILE_ROWS as u64),
-            );
+            to.reads(Xbuf, (i.x.into(), i.kblocks.into()));
+            to.writes(Vmem, (i.y.into(), u64::from(i.groups) * TILE_ROWS as u64));
         }
-        Insn::Vop(i) => {
-            // One word more: with `swap` and an odd n the partner of the last element is read.
-            let (n, rows) = (u64::from(i.n) + 1, u64::from(i.rows));
-            add(Vmem, false, hull(i.a.into(), n, rows, i.astride.into()));
-            if i.mul == 1 || i.add == 1 {
-                add(Vmem, false, hull(i.b.into(), n, rows, i.bstride.into()));
-            }
-            if (i.mul == 2 || i.add == 2) && i.s1_mem == 1 {
-                add(Vmem, false, (i.s1.into(), rows));
-            }
-            if i.add == 3 {
-                add(Vmem, false, (i.s2.into(), rows));
-            }
-            if i.write == 1 {
-                add(Vmem, true, hull(i.d.into(), n, rows, i.dstride.into()));
-            }
-            if i.red != 0 {
-                add(Vmem, true, (i.red_addr.into(), 2 * rows));
-            }
-        }
+        Insn::Vop(i) => vop(i, &mut to),
         Insn::Quant(i) => {
             let (n, rows) = (u64::from(i.n), u64::from(i.rows));
-            add(Vmem, false, hull(i.a.into(), n, rows, i.astride.into()));
             let blocks = n.div_ceil(BLOCK as u64);
-            add(Xbuf, true, hull(i.x.into(), blocks, rows, i.xstride.into()));
+            to.reads(Vmem, hull(i.a.into(), n, rows, i.astride.into()));
+            to.writes(Xbuf, hull(i.x.into(), blocks, rows, i.xstride.into()));
             if i.scale_out == 1 {
-                add(Vmem, true, (i.scale_addr.into(), rows));
+                to.writes(Vmem, (i.scale_addr.into(), rows));
             }
         }
         Insn::Deq(i) => {
             let n = u64::from(i.n);
-            add(Vmem, false, (i.a.into(), n * u64::from(i.bits) / 32));
-            add(Vmem, false, (i.scales.into(), n / BLOCK as u64));
-            add(Vmem, true, (i.d.into(), n));
+            to.reads(Vmem, (i.a.into(), n * u64::from(i.bits) / 32));
+            to.reads(Vmem, (i.scales.into(), n / BLOCK as u64));
+            to.writes(Vmem, (i.d.into(), n));
+        }
+        other => transfer(other, &mut to),
+    }
+    to.list
+}
+
+fn transfer(insn: &Insn, to: &mut Accesses) {
+    match insn {
+        Insn::LdW(i) => {
+            let bytes = u64::from(i.count) * CHUNK_BYTES as u64;
+            to.reads(Dram, hull(i.addr, bytes, i.rows.into(), i.stride.into()));
+        }
+        Insn::LdV(i) => {
+            let (count, rows) = (u64::from(i.count), u64::from(i.rows));
+            to.reads(Dram, hull(i.addr, 4 * count, rows, i.stride.into()));
+            to.writes(Vmem, (i.dst.into(), count * rows));
+        }
+        Insn::StV(i) => {
+            to.reads(Vmem, (i.src.into(), i.count.into()));
+            to.writes(Dram, (i.addr, 4 * u64::from(i.count)));
+        }
+        Insn::StK(i) => {
+            let bytes = tile_bytes(8, true) as u64 * u64::from(i.blocks);
+            to.reads(Xbuf, (i.src.into(), i.blocks.into()));
+            to.writes(Dram, (i.addr, bytes));
+        }
+        Insn::StT(i) => {
+            let (groups, bytes) = (2 * u64::from(i.blocks), code_bytes(8) as u64);
+            to.reads(Xbuf, (i.src.into(), i.blocks.into()));
+            to.writes(Dram, hull(i.addr, bytes, groups, i.stride.into()));
         }
         _ => {}
     }
-    list
+}
+
+fn vop(i: &Vop, to: &mut Accesses) {
+    // One word more: with `swap` and an odd n the partner of the last element is read.
+    let (n, rows) = (u64::from(i.n) + 1, u64::from(i.rows));
+    to.reads(Vmem, hull(i.a.into(), n, rows, i.astride.into()));
+    if i.mul == 1 || i.add == 1 {
+        to.reads(Vmem, hull(i.b.into(), n, rows, i.bstride.into()));
+    }
+    if (i.mul == 2 || i.add == 2) && i.s1_mem == 1 {
+        to.reads(Vmem, (i.s1.into(), rows));
+    }
+    if i.add == 3 {
+        to.reads(Vmem, (i.s2.into(), rows));
+    }
+    if i.write == 1 {
+        to.writes(Vmem, hull(i.d.into(), n, rows, i.dstride.into()));
+    }
+    if i.red != 0 {
+        to.writes(Vmem, (i.red_addr.into(), 2 * rows));
+    }
 }
 
 /// Units and the sequencer.

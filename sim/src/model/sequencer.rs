@@ -1,7 +1,7 @@
 //! The sequencer: registers, loops, calls, and the instructions that it executes itself.
 
 use super::machine::{ErrorCode, Fault, Regs};
-use lampyris_isa::insn::{Alu, Insn, REG_MASK, REGS, STACK_DEPTH, Unit};
+use lampyris_isa::insn::{Alu, Insn, Jump, REG_MASK, REGS, STACK_DEPTH};
 
 /// Mask of an instruction index (24 bits).
 pub(crate) const PC_MASK: u32 = (1 << 24) - 1;
@@ -95,16 +95,7 @@ impl Sequencer {
                 }
             }
             Insn::Jump(i) => {
-                let zero = self.regs[i.rs as usize] == 0;
-                let taken = match i.cond {
-                    0 => true,
-                    1 => zero,
-                    2 => !zero,
-                    c => {
-                        return Err(Fault::new(ErrorCode::Illegal, format!("condition {c}")));
-                    }
-                };
-                if taken {
+                if self.taken(i)? {
                     next = target(i.offset);
                 }
             }
@@ -137,7 +128,7 @@ impl Sequencer {
             | Insn::Mv(_)
             | Insn::Vop(_)
             | Insn::Quant(_)
-            | Insn::Deq(_) => unreachable!("dispatched to a unit, {:?}", Unit::Sys),
+            | Insn::Deq(_) => unreachable!("executed by a unit"),
         }
         self.advance(next);
         Ok(action)
@@ -157,6 +148,16 @@ impl Sequencer {
                 return;
             }
             self.loops.pop();
+        }
+    }
+
+    fn taken(&self, i: &Jump) -> Result<bool, Fault> {
+        let zero = self.regs[i.rs as usize] == 0;
+        match i.cond {
+            0 => Ok(true),
+            1 => Ok(zero),
+            2 => Ok(!zero),
+            other => Err(Fault::new(ErrorCode::Illegal, format!("condition {other}"))),
         }
     }
 
