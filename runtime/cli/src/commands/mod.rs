@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 mod report;
 pub(crate) mod run;
 pub(crate) mod sim;
+mod trace;
 
 /// Version of the layout of everything that `--json` prints.
 pub(crate) const JSON_SCHEMA: u32 = 1;

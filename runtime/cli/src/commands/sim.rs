@@ -3,6 +3,7 @@
 use super::JSON_SCHEMA;
 use super::report::{Phase, render};
 use super::run::Sampling;
+use super::trace::TraceFile;
 use crate::output::{grouped, note, print};
 use crate::text::Prompt;
 use anyhow::{Context, Result, bail};
@@ -45,6 +46,11 @@ pub(crate) struct Args {
     /// FST file for --wave
     #[arg(long, default_value = "lampyris.fst")]
     wave_file: PathBuf,
+    /// Write which instruction ran when to a trace file for Perfetto (lockstep). An instruction
+    /// is drawn to the cycle in which it retired, from the earliest cycle in which it can have
+    /// begun: its unit free, its semaphores posted, the last fence passed
+    #[arg(long)]
+    trace: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -72,18 +78,22 @@ fn parse_range(text: &str) -> std::result::Result<Range<u64>, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.wave.is_some() && args.engine != Engine::Rtl {
-        bail!("--wave needs the RTL alone\n\nhint: add --engine rtl");
-    }
+    check_engine(args)?;
     let bundle = Bundle::open(&args.directory)?;
     let document = bundle.map(names::TOKENIZER)?;
     let tools = TextTools::from_json(&document)?;
     let prompt = args.prompt.encode(&tools)?;
-    let mut device = device(args, &bundle)?;
-    let mut session = Session::new(&bundle, device.as_mut(), Limits::default())?;
+    let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
+    let mut machine = machine(args, &bundle)?;
+    let mut session = Session::new(&bundle, machine.device(), Limits::default())?;
     let start = Instant::now();
-    let run = generate(args, &tools, &prompt, &mut session)?;
+    let run = generate(args, &tools, &prompt, &mut session);
     let elapsed = start.elapsed();
+    if let (Some(trace), Machine::Both(both)) = (trace, &machine) {
+        // Also after a failure: the recording shows what came before it.
+        trace.write(both.timeline(), &bundle.config)?;
+    }
+    let run = run?;
     if args.json {
         print(&format!(
             "{}\n",
@@ -94,6 +104,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         note(&text_report(args, &bundle, &run, elapsed));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses options that the engine cannot serve.
+fn check_engine(args: &Args) -> Result<()> {
+    if args.wave.is_some() && args.engine != Engine::Rtl {
+        bail!("--wave needs the RTL alone\n\nhint: add --engine rtl");
+    }
+    match args.engine {
+        Engine::Lockstep => {}
+        Engine::Model if args.trace.is_some() => {
+            bail!("--trace: the functional model has no time\n\nhint: add --engine lockstep")
+        }
+        Engine::Rtl if args.trace.is_some() => bail!(
+            "--trace: the RTL alone does not say which instruction it retires\n\n\
+             hint: add --engine lockstep"
+        ),
+        Engine::Model | Engine::Rtl => {}
+    }
+    Ok(())
 }
 
 /// What a generation produced.
@@ -153,22 +182,40 @@ fn emit(piece: &str, json: bool, text: &mut String) {
     }
 }
 
-fn device(args: &Args, bundle: &Bundle) -> Result<Box<dyn Device>> {
+/// What executes the program.
+enum Machine {
+    One(Box<dyn Device>),
+    Both(Box<Lockstep>),
+}
+
+impl Machine {
+    fn device(&mut self) -> &mut dyn Device {
+        match self {
+            Machine::One(device) => device.as_mut(),
+            Machine::Both(both) => both.as_mut(),
+        }
+    }
+}
+
+fn machine(args: &Args, bundle: &Bundle) -> Result<Machine> {
     let config = bundle.config;
     let model = || Model::new(config, memory(bundle)?);
     if args.engine == Engine::Model {
-        return Ok(Box::new(model()?));
+        return Ok(Machine::One(Box::new(model()?)));
     }
     let rtl = rtl_device(args, bundle)?;
     if args.engine == Engine::Rtl {
-        return Ok(Box::new(rtl));
+        return Ok(Machine::One(Box::new(rtl)));
     }
     let mut both = Lockstep::new(model()?, rtl)?;
     let labels = bundle.labels.clone();
     both.set_labels(Box::new(move |pc| labels.get(pc as usize).cloned()));
     let spinner = spinner("cycles");
     both.set_progress(Box::new(move |cycle| spinner.set_message(grouped(cycle))));
-    Ok(Box::new(both))
+    if args.trace.is_some() {
+        both.record_timeline();
+    }
+    Ok(Machine::Both(Box::new(both)))
 }
 
 fn rtl_device(args: &Args, bundle: &Bundle) -> Result<RtlDevice> {
