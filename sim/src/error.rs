@@ -40,6 +40,9 @@ pub enum SimError {
     /// The configuration is not one that the hardware can have.
     #[error("hardware configuration: {0}\n\nhint: change the parameter in the board file")]
     Config(#[from] lampyris_isa::config::ConfigError),
+    /// The DRAM's timing cannot be modelled like this.
+    #[error(transparent)]
+    Dram(#[from] crate::dram::Error),
     /// A host register does not exist or cannot be used like this.
     #[error("register at {offset:#x}: {problem}\n\nhint: the registers are listed in docs/isa.md")]
     Register {

@@ -104,6 +104,11 @@ impl Memory {
         self.insert(name, base, Contents::Owned(vec![0; len as usize]))
     }
 
+    /// The address after the last segment.
+    pub fn end(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.base + s.span)
+    }
+
     fn insert(&mut self, name: &str, base: u64, mut contents: Contents) -> Result<()> {
         let len = contents.bytes().len() as u64;
         let span = len.next_multiple_of(PAGE);

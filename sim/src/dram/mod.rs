@@ -79,7 +79,8 @@ pub enum Error {
 /// Choices of the controller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// Requests that the schedulers see; more wait in order before them. 1 to 64.
+    /// Bursts of the memory, per channel, that the schedulers look for in each direction; requests
+    /// beyond wait in order before them. 1 to 4096.
     pub window: u32,
     /// Refreshes that may be owed before they are forced; JEDEC's standards allow 8. 1 to 8.
     pub postponed: u32,
@@ -97,7 +98,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
-            window: 8,
+            window: 64,
             postponed: 8,
             write_batch: 32,
             write_wait: 100,
@@ -160,7 +161,7 @@ impl DramConfig {
         let (t, p) = (&self.timing, &self.policy);
         let limits = [
             ("channels", self.channels, 1..=64, "1 to 64"),
-            ("window", p.window, 1..=64, "1 to 64"),
+            ("window", p.window, 1..=4096, "1 to 4096"),
             ("postponed", p.postponed, 1..=8, "1 to 8"),
             ("pipeline", p.pipeline, 0..=1000, "0 to 1000"),
             ("clock_khz", t.clock_khz, 1..=u32::MAX, "more than 0"),
@@ -266,9 +267,10 @@ pub struct Dram {
     now: u64,
     requests: Vec<Request>,
     free: Vec<u32>,
-    /// Requests that the schedulers have not seen.
-    waiting: VecDeque<u32>,
-    in_window: u32,
+    /// Requests that the schedulers have not seen: reads, writes.
+    waiting: [VecDeque<u32>; 2],
+    /// Bursts that the schedulers see: reads, writes.
+    in_window: [usize; 2],
     seq: u64,
     finished: Vec<Finished>,
     log: Option<Vec<Command>>,
@@ -301,8 +303,8 @@ impl Dram {
             now: 0,
             requests: Vec::new(),
             free: Vec::new(),
-            waiting: VecDeque::new(),
-            in_window: 0,
+            waiting: Default::default(),
+            in_window: [0; 2],
             seq: 0,
             finished: Vec::new(),
             log: None,
@@ -358,25 +360,25 @@ impl Dram {
         request.done.resize(count as usize, NEVER);
         request.issued = 0;
         request.free = false;
-        self.waiting.push_back(handle);
-        self.refill();
+        self.waiting[usize::from(write)].push_back(handle);
+        self.refill(write);
         Handle(handle)
     }
 
-    /// Shows waiting requests to the schedulers while the window has room.
-    fn refill(&mut self) {
-        while self.in_window < self.config.policy.window {
-            let Some(handle) = self.waiting.pop_front() else {
+    /// Shows waiting requests of one direction to the schedulers while the window has room.
+    fn refill(&mut self, write: bool) {
+        let direction = usize::from(write);
+        let window = (self.config.policy.window * self.config.channels) as usize;
+        while self.in_window[direction] < window {
+            let Some(handle) = self.waiting[direction].pop_front() else {
                 return;
             };
-            self.in_window += 1;
             let request = &self.requests[handle as usize];
+            self.in_window[direction] += request.done.len();
             let burst = u64::from(self.config.timing.burst_bytes());
             for part in 0..request.done.len() as u32 {
-                let place = self
-                    .config
-                    .mapping
-                    .place(request.addr + u64::from(part) * burst);
+                let addr = request.addr + u64::from(part) * burst;
+                let place = self.config.mapping.place(addr);
                 let access = Access {
                     seq: self.seq,
                     request: handle,
@@ -385,7 +387,7 @@ impl Dram {
                     since: self.now,
                 };
                 self.seq += 1;
-                self.channels[place.channel as usize].push(place, request.write, access);
+                self.channels[place.channel as usize].push(place, write, access);
             }
         }
     }
@@ -403,11 +405,10 @@ impl Dram {
             let request = &mut self.requests[finished.request as usize];
             request.done[finished.part as usize] = finished.at + self.pipeline;
             request.issued += 1;
-            if request.issued == request.done.len() {
-                self.in_window -= 1;
-            }
+            self.in_window[usize::from(request.write)] -= 1;
         }
-        self.refill();
+        self.refill(false);
+        self.refill(true);
     }
 
     /// Whether the bytes `addr .. addr + bytes` of a request have been moved.

@@ -2,6 +2,7 @@
 //! stalls and injected errors. Checks the port's rules on the way.
 
 use super::ports::Ports;
+use crate::dram::{Dram, Handle};
 use crate::effects::Effects;
 use crate::memory::{Memory, PAGE};
 use crate::rng::Rng;
@@ -12,7 +13,7 @@ use verilator_sys::Model;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AxiTiming {
     /// Cycles from an accepted address to the first data, and from the last written beat to its
-    /// response.
+    /// response. A DRAM model takes its place where there is one.
     pub latency: u32,
     /// Up to so many more cycles, at random.
     pub jitter: u32,
@@ -99,13 +100,25 @@ struct Read {
     beats: u32,
     id: u64,
     due: u64,
+    /// The burst in the DRAM model.
+    dram: Option<Handle>,
     fail: bool,
 }
 
 /// A write burst whose beats are arriving.
 struct Write {
+    /// First byte of the burst.
+    start: u64,
+    /// First byte that has not arrived.
     addr: u64,
     beats: u32,
+}
+
+/// The response to a write burst.
+struct Response {
+    due: u64,
+    dram: Option<Handle>,
+    code: u64,
 }
 
 /// A beat of write data that waits for its address.
@@ -155,7 +168,7 @@ pub(crate) struct AxiMemory {
     writes: VecDeque<Write>,
     data: VecDeque<Data>,
     write_failed: bool,
-    responses: VecDeque<(u64, u64)>,
+    responses: VecDeque<Response>,
     budget: u64,
     stalled_until: [u64; 5],
     ar_offer: Option<Offer>,
@@ -214,28 +227,30 @@ impl AxiMemory {
     }
 
     /// Looks at the settled outputs of this cycle, moves data, and decides what to drive in the
-    /// next cycle. Bytes written are noted in `stored`. Returns whether data moved.
+    /// next cycle. Bytes written are noted in `stored`. `dram` decides when data move, if it is
+    /// there. Returns whether data moved.
     pub(crate) fn sample(
         &mut self,
         model: &Model,
         p: &Ports,
         memory: &mut Memory,
+        mut dram: Option<&mut Dram>,
         mut stored: Option<&mut Effects>,
     ) -> Result<bool, String> {
         let mut moved = false;
-        self.accept_read(model, p)?;
+        self.accept_read(model, p, dram.as_deref_mut())?;
         if self.now.rvalid && model.get(p.rready) == 1 {
             self.now.rvalid = false;
             moved = true;
         }
         self.accept_write(model, p)?;
         moved |= self.accept_data(model, p)?;
-        while self.store_beat(memory, &mut stored)? {}
+        while self.store_beat(memory, dram.as_deref_mut(), &mut stored)? {}
         if self.now.bvalid && model.get(p.bready) == 1 {
             self.now.bvalid = false;
         }
         self.cycle += 1;
-        self.plan(memory);
+        self.plan(memory, dram);
         Ok(moved)
     }
 
@@ -254,7 +269,12 @@ impl AxiMemory {
         })
     }
 
-    fn accept_read(&mut self, model: &Model, p: &Ports) -> Result<(), String> {
+    fn accept_read(
+        &mut self,
+        model: &Model,
+        p: &Ports,
+        dram: Option<&mut Dram>,
+    ) -> Result<(), String> {
         if model.get(p.arvalid) == 0 {
             return withdrawn("ARVALID", self.ar_offer.is_some());
         }
@@ -269,13 +289,16 @@ impl AxiMemory {
         self.check_shape("read", model.get(p.arsize), model.get(p.arburst))?;
         let fail = self.timing.fail_read == Some(self.read_count);
         self.read_count += 1;
-        let due = self.due();
+        let due = self.due(dram.is_some());
         let beats = len as u32 + 1;
+        let bytes = u64::from(beats) * self.beat as u64;
+        let dram = dram.map(|d| d.push(false, offer.addr, bytes));
         self.reads[id as usize & 1].push_back(Read {
             addr: offer.addr,
             beats,
             id,
             due,
+            dram,
             fail,
         });
         Ok(())
@@ -288,9 +311,11 @@ impl AxiMemory {
         Ok(())
     }
 
-    fn due(&mut self) -> u64 {
+    /// When data or a response may come, as far as it is not the DRAM model that decides.
+    fn due(&mut self, modelled: bool) -> u64 {
         let jitter = self.rng.below(u64::from(self.timing.jitter) + 1);
-        self.cycle + u64::from(self.timing.latency) + jitter
+        let latency = if modelled { 0 } else { self.timing.latency };
+        self.cycle + u64::from(latency) + jitter
     }
 
     fn accept_write(&mut self, model: &Model, p: &Ports) -> Result<(), String> {
@@ -307,6 +332,7 @@ impl AxiMemory {
         self.aw_offer = None;
         self.check_shape("write", model.get(p.awsize), model.get(p.awburst))?;
         self.writes.push_back(Write {
+            start: offer.addr,
             addr: offer.addr,
             beats: len as u32 + 1,
         });
@@ -346,6 +372,7 @@ impl AxiMemory {
     fn store_beat(
         &mut self,
         memory: &mut Memory,
+        dram: Option<&mut Dram>,
         stored: &mut Option<&mut Effects>,
     ) -> Result<bool, String> {
         let (Some(write), Some(data)) = (self.writes.front_mut(), self.data.front()) else {
@@ -368,21 +395,22 @@ impl AxiMemory {
         }
         write.addr += self.beat as u64;
         write.beats -= 1;
-        let done = write.beats == 0;
+        let (start, end, done) = (write.start, write.addr, write.beats == 0);
         self.data.pop_front();
         if done {
             self.writes.pop_front();
             self.write_count += 1;
             let failed = std::mem::take(&mut self.write_failed);
-            let response = if fail {
+            let code = if fail {
                 SLVERR
             } else if failed {
                 DECERR
             } else {
                 OKAY
             };
-            let due = self.due();
-            self.responses.push_back((due, response));
+            let due = self.due(dram.is_some());
+            let dram = dram.map(|d| d.push(true, start, end - start));
+            self.responses.push_back(Response { due, dram, code });
         }
         Ok(true)
     }
@@ -406,7 +434,7 @@ impl AxiMemory {
     }
 
     /// Decides what to drive in the next cycle.
-    fn plan(&mut self, memory: &Memory) {
+    fn plan(&mut self, memory: &Memory, mut dram: Option<&mut Dram>) {
         self.budget = (self.budget + u64::from(self.timing.beats_permille)).min(16_000);
         let limit = self.timing.outstanding.max(1) as usize;
         let reads = self.reads[0].len() + self.reads[1].len();
@@ -416,25 +444,46 @@ impl AxiMemory {
         // Data may come before its address; a few beats of it are kept.
         self.now.wready = self.data.len() < 8 && self.budget >= 1000 && !self.stalls(Channel::W);
         if !self.now.rvalid {
-            self.offer_read(memory);
+            self.offer_read(memory, dram.as_deref_mut());
         }
-        if !self.now.bvalid
-            && let Some(&(due, response)) = self.responses.front()
-            && due <= self.cycle
-            && !self.stalls(Channel::B)
-        {
-            self.responses.pop_front();
-            self.now.bvalid = true;
-            self.now.bresp = response;
+        if !self.now.bvalid {
+            self.offer_response(dram);
         }
     }
 
-    /// The ID to answer: a burst under way is finished first.
-    fn choose(&mut self) -> Option<usize> {
-        if self.answering.is_some() {
-            return self.answering;
+    fn offer_response(&mut self, dram: Option<&mut Dram>) {
+        let Some(&Response {
+            due,
+            dram: burst,
+            code,
+        }) = self.responses.front()
+        else {
+            return;
+        };
+        let burst = dram.zip(burst);
+        let written = burst.as_ref().is_none_or(|(d, b)| d.complete(*b));
+        if due > self.cycle || !written || self.stalls(Channel::B) {
+            return;
         }
-        let due = |id: usize| self.reads[id].front().filter(|r| r.due <= self.cycle);
+        if let Some((dram, burst)) = burst {
+            dram.release(burst);
+        }
+        self.responses.pop_front();
+        self.now.bvalid = true;
+        self.now.bresp = code;
+    }
+
+    /// The ID to answer: a burst under way is finished first.
+    fn choose(&mut self, dram: Option<&Dram>) -> Option<usize> {
+        let beat = self.beat as u64;
+        let ready = |r: &&Read| {
+            let burst = dram.zip(r.dram);
+            r.due <= self.cycle && burst.is_none_or(|(d, b)| d.done(b, r.addr, beat))
+        };
+        let due = |id: usize| self.reads[id].front().filter(ready);
+        if let Some(id) = self.answering {
+            return due(id).map(|_| id);
+        }
         match (due(0), due(1)) {
             (None, None) => None,
             (Some(_), None) => Some(0),
@@ -444,8 +493,10 @@ impl AxiMemory {
         }
     }
 
-    fn offer_read(&mut self, memory: &Memory) {
-        let Some(id) = self.choose() else { return };
+    fn offer_read(&mut self, memory: &Memory, dram: Option<&mut Dram>) {
+        let Some(id) = self.choose(dram.as_deref()) else {
+            return;
+        };
         if self.budget < 1000 || self.stalls(Channel::R) {
             return;
         }
@@ -477,6 +528,9 @@ impl AxiMemory {
         self.now.rlast = read.beats == 0;
         self.answering = Some(id);
         if read.beats == 0 {
+            if let Some((dram, burst)) = dram.zip(read.dram) {
+                dram.release(burst);
+            }
             self.reads[id].pop_front();
             self.answering = None;
         }

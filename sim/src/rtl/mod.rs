@@ -10,6 +10,7 @@ pub use design::{Features, build, default_rtl_root};
 pub use trace::{Event, SysEvent};
 
 use crate::device::{Device, Limits, Outcome};
+use crate::dram::{self, Dram, DramConfig};
 use crate::error::{Result, SimError};
 use crate::memory::Memory;
 use axi::AxiMemory;
@@ -34,6 +35,9 @@ pub struct Wave {
 pub struct RtlOptions {
     /// The memory's timing.
     pub timing: AxiTiming,
+    /// A DRAM behind the port, at the accelerator's clock of the configuration; without it the
+    /// latency is fixed.
+    pub dram: Option<DramConfig>,
     /// Waveforms; needs [`Features::waves`].
     pub wave: Option<Wave>,
     /// Seed of the initial state; needs [`Features::random_state`].
@@ -48,6 +52,7 @@ impl Default for RtlOptions {
     fn default() -> Self {
         RtlOptions {
             timing: AxiTiming::default(),
+            dram: None,
             wave: None,
             seed: 0,
             stuck_cycles: 100_000,
@@ -90,6 +95,7 @@ pub struct RtlDevice {
     model: verilator_sys::Model,
     ports: Ports,
     axi: AxiMemory,
+    dram: Option<Dram>,
     trace: Trace,
     stuck_cycles: u64,
     waves: bool,
@@ -103,7 +109,7 @@ impl RtlDevice {
     ///
     /// # Errors
     /// A design that is not the accelerator of this configuration; a waveform file that cannot
-    /// be written.
+    /// be written; a DRAM that cannot be or that is too small for the memory's contents.
     pub fn new(
         design: &Design,
         config: HwConfig,
@@ -124,7 +130,12 @@ impl RtlDevice {
                 .trace_open(&wave.path, wave.cycles.clone())
                 .map_err(create)?;
         }
+        let dram = match &options.dram {
+            Some(dram) => Some(dram_for(dram, &config, &memory)?),
+            None => None,
+        };
         let mut device = RtlDevice {
+            dram,
             axi: AxiMemory::new(options.timing, config.beat_bytes() as usize),
             trace: Trace::new(&config, options.events, false),
             config,
@@ -178,6 +189,11 @@ impl RtlDevice {
         &self.memory
     }
 
+    /// The DRAM's timing, if it is modelled.
+    pub fn dram(&self) -> Option<&Dram> {
+        self.dram.as_ref()
+    }
+
     /// What the RTL printed.
     pub fn take_output(&mut self) -> String {
         self.model.take_output()
@@ -218,7 +234,13 @@ impl RtlDevice {
     fn observe(&mut self) -> Result<()> {
         let (model, ports, cycle) = (&self.model, &self.ports, self.cycle);
         let stored = self.trace.stores();
-        let moved = self.axi.sample(model, ports, &mut self.memory, stored);
+        if let Some(dram) = &mut self.dram {
+            dram.tick();
+        }
+        let dram = self.dram.as_mut();
+        let moved = self
+            .axi
+            .sample(model, ports, &mut self.memory, dram, stored);
         let moved = moved.map_err(|problem| SimError::Protocol { cycle, problem })?;
         if self.trace.sample(model, ports, cycle) || moved {
             self.moved = cycle;
@@ -426,6 +448,19 @@ impl Device for RtlDevice {
             None => unreachable!("nothing watches"),
         }
     }
+}
+
+fn dram_for(dram: &DramConfig, config: &HwConfig, memory: &Memory) -> Result<Dram> {
+    let (end, capacity) = (memory.end(), dram.bytes());
+    if end > capacity {
+        return Err(SimError::Dram(dram::Error::Capacity {
+            name: dram.timing.name,
+            channels: dram.channels,
+            capacity,
+            end,
+        }));
+    }
+    Ok(Dram::new(dram, config.clock_khz)?)
 }
 
 fn check_offset(offset: u32) -> Result<()> {
