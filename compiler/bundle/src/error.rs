@@ -16,6 +16,14 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
+    /// The directory cannot be written.
+    #[error("cannot write {}: {source}\n\nhint: choose another place with -o, or see that its parent directory exists, can be written and has room", path.display())]
+    Write {
+        /// File or directory.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// Contents make no sense.
     #[error("{}: {message}\n\nhint: compile the model again", path.display())]
     Invalid {
@@ -37,13 +45,20 @@ pub enum Error {
         expected: String,
     },
     /// The output exists and is not ours to replace.
-    #[error("{} exists and is not a compiled directory\n\nhint: choose another name with -o", .0.display())]
+    #[error("{} exists and is not a compiled directory, or holds other files too\n\nhint: choose another name with -o", .0.display())]
     Occupied(PathBuf),
 }
 
 impl Error {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Error::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        Error::Write {
             path: path.to_path_buf(),
             source,
         }

@@ -38,10 +38,15 @@ pub mod names {
     pub const DEBUG: &str = "debug.json";
     /// Tokenizer, special tokens and chat template.
     pub const TOKENIZER: &str = "tokenizer.json";
+    /// All of them.
+    pub const ALL: [&str; 5] = [MANIFEST, PROGRAM, WEIGHTS, DEBUG, TOKENIZER];
 }
 
 /// A manifest larger than this is not ours.
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// Most instructions of a program: their indices have 24 bits.
+const PROGRAM_INSNS_MAX: usize = 1 << 24;
 
 /// An opened and checked compiled directory.
 #[derive(Debug)]
@@ -72,7 +77,7 @@ impl Bundle {
             check_file(&directory, file)?;
         }
         let program = read_program(&directory, &manifest)?;
-        let labels = read_labels(&directory, program.len())?;
+        let labels = read_labels(&directory, &manifest, program.len())?;
         Ok(Bundle {
             directory,
             manifest,
@@ -82,11 +87,15 @@ impl Bundle {
         })
     }
 
-    /// Maps one of the files.
+    /// Maps one of the files that the manifest lists.
     ///
     /// # Errors
-    /// The file cannot be opened or mapped.
+    /// The file is not listed, so that its hash was not checked, or cannot be opened or mapped.
     pub fn map(&self, name: &str) -> Result<Mmap> {
+        if self.manifest.file(name).is_none() {
+            let path = self.directory.join(names::MANIFEST);
+            return Err(Error::invalid(&path, format!("`{name}` is not listed")));
+        }
         map_file(&self.directory.join(name))
     }
 
@@ -167,11 +176,14 @@ fn hex(bytes: &[u8]) -> String {
 
 fn check_file(directory: &Path, entry: &manifest::FileEntry) -> Result<()> {
     let path = directory.join(&entry.name);
-    if entry.name.contains(['/', '\\']) || entry.name.starts_with('.') {
-        return Err(Error::invalid(
-            &path,
-            "file names in a manifest have no directories".into(),
-        ));
+    if !names::ALL[1..].contains(&entry.name.as_str()) {
+        // Also keeps paths that leave the directory out.
+        let path = directory.join(names::MANIFEST);
+        let message = format!("`{}` is not a file of a compiled directory", entry.name);
+        return Err(Error::invalid(&path, message));
+    }
+    if !path.is_file() {
+        return Err(Error::invalid(&path, "missing or not a file".into()));
     }
     let data = map_file(&path)?;
     if data.len() as u64 != entry.bytes {
@@ -199,6 +211,10 @@ fn read_program(directory: &Path, manifest: &Manifest) -> Result<Vec<Insn>> {
             format!("{} bytes is no whole number of instructions", bytes.len()),
         ));
     }
+    if bytes.len() / INSN_BYTES > PROGRAM_INSNS_MAX {
+        let message = format!("more than {PROGRAM_INSNS_MAX} instructions");
+        return Err(Error::invalid(&path, message));
+    }
     let mut program = Vec::with_capacity(bytes.len() / INSN_BYTES);
     for (at, chunk) in bytes.chunks_exact(INSN_BYTES).enumerate() {
         let chunk = chunk.try_into().expect("exact chunks");
@@ -218,11 +234,12 @@ fn read_program(directory: &Path, manifest: &Manifest) -> Result<Vec<Insn>> {
     Ok(program)
 }
 
-fn read_labels(directory: &Path, insns: usize) -> Result<Vec<String>> {
+fn read_labels(directory: &Path, manifest: &Manifest, insns: usize) -> Result<Vec<String>> {
     let path = directory.join(names::DEBUG);
-    let Ok(text) = std::fs::read_to_string(&path) else {
+    if manifest.file(names::DEBUG).is_none() {
         return Ok(Vec::new());
-    };
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
     let table: manifest::DebugTable =
         serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()))?;
     table

@@ -141,17 +141,22 @@ impl Manifest {
         self.regions.iter().copied().find(|r| r.kind == kind)
     }
 
+    /// The entry of a file.
+    pub fn file(&self, name: &str) -> Option<&FileEntry> {
+        self.files.iter().find(|f| f.name == name)
+    }
+
     /// One past the last used byte of DRAM.
     pub fn dram_bytes(&self) -> u64 {
         self.regions
             .iter()
-            .map(|r| r.base + r.bytes)
+            .map(|r| r.base.saturating_add(r.bytes))
             .max()
             .unwrap_or(0)
     }
 
     /// Checks that each kind of region is there once, in order, within 1 TiB, with files of the
-    /// right size behind the constant ones.
+    /// right size behind the constant ones, and room for what the host reads and writes.
     pub(crate) fn check_regions(&self, directory: &Path) -> Result<()> {
         let path = directory.join(crate::names::MANIFEST);
         let fail = |message: String| Err(Error::invalid(&path, message));
@@ -183,7 +188,7 @@ impl Manifest {
             (Weights, crate::names::WEIGHTS),
         ] {
             let region = self.region(kind).expect("checked above");
-            let file = self.files.iter().find(|f| f.name == name);
+            let file = self.file(name);
             if file.map(|f| f.bytes) != Some(region.bytes) {
                 return fail(format!("region {kind:?} and file `{name}` differ in size"));
             }
@@ -191,9 +196,24 @@ impl Manifest {
         if self.prefill_tokens == 0 || self.context == 0 || self.model.vocab_size == 0 {
             return fail("context, prefill_tokens and vocab_size must not be zero".into());
         }
+        for (kind, words, what) in [
+            (Tokens, self.prefill_tokens, "prefill_tokens"),
+            (Logits, self.model.vocab_size, "vocab_size"),
+        ] {
+            let region = self.region(kind).expect("checked above");
+            if u64::from(words) * 4 > region.bytes {
+                let have = region.bytes;
+                return fail(format!(
+                    "{what} {words} does not fit region {kind:?} of {have} bytes"
+                ));
+            }
+        }
         Ok(())
     }
 }
+
+/// Most bytes of a label; each instruction gets its own copy.
+const LABEL_BYTES_MAX: usize = 256;
 
 /// `debug.json`: the source of each instruction, run-length encoded.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -215,12 +235,14 @@ impl DebugTable {
         DebugTable { runs }
     }
 
-    /// One label per instruction, or `None` if the table is out of order or too long.
+    /// One label per instruction, or `None` if the table is out of order or too long, or a label
+    /// has more than 256 bytes.
     pub fn expand(&self, insns: usize) -> Option<Vec<String>> {
         let mut out = Vec::with_capacity(insns);
         for (i, (start, label)) in self.runs.iter().enumerate() {
             let end = self.runs.get(i + 1).map_or(insns, |next| next.0 as usize);
-            if *start as usize != out.len() || end <= out.len() || end > insns {
+            let ordered = *start as usize == out.len() && end > out.len() && end <= insns;
+            if !ordered || label.len() > LABEL_BYTES_MAX {
                 return None;
             }
             out.resize(end, label.clone());

@@ -35,7 +35,7 @@ impl FileWriter {
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
         self.out
             .write_all(data)
-            .map_err(|e| Error::io(&self.path, e))?;
+            .map_err(|e| Error::write(&self.path, e))?;
         self.hash.update(data);
         self.bytes += data.len() as u64;
         Ok(())
@@ -55,11 +55,8 @@ impl Writer {
     /// The target is occupied, or its parent cannot be written.
     pub fn create(target: impl AsRef<Path>) -> Result<Writer> {
         let target = target.as_ref().to_path_buf();
-        if target.exists() && !target.join(names::MANIFEST).is_file() {
-            let empty = fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_none());
-            if !empty {
-                return Err(Error::Occupied(target));
-            }
+        if fs::symlink_metadata(&target).is_ok() && !is_replaceable(&target) {
+            return Err(Error::Occupied(target));
         }
         let parent = match target.parent() {
             Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
@@ -68,7 +65,7 @@ impl Writer {
         let staging = tempfile::Builder::new()
             .prefix(".lampyris-")
             .tempdir_in(&parent)
-            .map_err(|e| Error::io(&parent, e))?;
+            .map_err(|e| Error::write(&parent, e))?;
         Ok(Writer {
             target,
             staging,
@@ -82,7 +79,7 @@ impl Writer {
     /// It cannot be created.
     pub fn file(&self, name: &str) -> Result<FileWriter> {
         let path = self.staging.path().join(name);
-        let out = File::create(&path).map_err(|e| Error::io(&path, e))?;
+        let out = File::create(&path).map_err(|e| Error::write(&path, e))?;
         let out = BufWriter::with_capacity(1 << 20, out);
         Ok(FileWriter {
             name: name.to_owned(),
@@ -98,7 +95,7 @@ impl Writer {
     /// # Errors
     /// The last bytes cannot be written.
     pub fn close(&mut self, mut file: FileWriter) -> Result<()> {
-        file.out.flush().map_err(|e| Error::io(&file.path, e))?;
+        file.out.flush().map_err(|e| Error::write(&file.path, e))?;
         let sha256 = hex(&file.hash.finalize());
         self.files.push(FileEntry {
             name: file.name,
@@ -128,7 +125,7 @@ impl Writer {
         let mut text = serde_json::to_string_pretty(&manifest).expect("plain data");
         text.push('\n');
         let path = self.staging.path().join(names::MANIFEST);
-        fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+        fs::write(&path, text).map_err(|e| Error::write(&path, e))?;
         self.replace_target()?;
         Ok(manifest)
     }
@@ -140,15 +137,16 @@ impl Writer {
         let staged = staging.keep();
         let old = staged.with_extension("old");
         let had_old = target.exists();
-        if had_old {
-            fs::rename(&target, &old).map_err(|e| Error::io(&target, e))?;
+        if had_old && let Err(e) = fs::rename(&target, &old) {
+            let _ = fs::remove_dir_all(&staged);
+            return Err(Error::write(&target, e));
         }
         if let Err(e) = fs::rename(&staged, &target) {
             if had_old {
                 let _ = fs::rename(&old, &target);
             }
             let _ = fs::remove_dir_all(&staged);
-            return Err(Error::io(&target, e));
+            return Err(Error::write(&target, e));
         }
         if had_old {
             let _ = fs::remove_dir_all(&old);
@@ -156,6 +154,31 @@ impl Writer {
         set_readable(&target);
         Ok(())
     }
+}
+
+/// Whether nothing but a compiled directory would be lost: an empty directory, or one with a
+/// manifest of ours and no other files than ours.
+fn is_replaceable(target: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(target) else {
+        return false;
+    };
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return true;
+    }
+    let known = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|e| names::ALL.iter().any(|&name| e.file_name() == name))
+    };
+    entries.all(known) && is_manifest(&target.join(names::MANIFEST))
+}
+
+/// Whether a file is a manifest of any version of ours.
+fn is_manifest(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    ["schema_version", "isa_version", "config_hash"]
+        .iter()
+        .all(|key| value.get(key).is_some())
 }
 
 /// Temporary directories are private to the user; a compiled directory is an ordinary one.
