@@ -13,6 +13,8 @@ enum Bench {
     Accuracy,
     /// Compilation, functional model, a decode step on the RTL
     Speed,
+    /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches
+    Memory,
     /// Random programs and a whole layer, model and RTL compared at every instruction
     Lockstep,
     /// Resources of the smallest configuration, as `cargo xtask synth`

@@ -50,6 +50,14 @@ pub enum Error {
         /// Bits that the slices give.
         has: u64,
     },
+    /// No such kind of memory.
+    #[error("no memory is called `{name}`\n\nhint: the kinds are {known}")]
+    Kind {
+        /// Name given.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
     /// A value is out of range.
     #[error("DRAM: `{parameter}` is {value}, allowed: {allowed}\n\nhint: change the parameter")]
     Parameter {
@@ -146,6 +154,17 @@ impl DramConfig {
     /// Bytes a second at the data pins of all channels.
     pub fn peak(&self) -> u64 {
         self.timing.peak() * u64::from(self.channels)
+    }
+
+    /// What part of the peak `bytes` in `seconds` are.
+    pub fn share(&self, bytes: f64, seconds: f64) -> f64 {
+        bytes / (self.peak() as f64 * seconds)
+    }
+
+    /// The lowest clock, kHz, at which a port with beats of `beat_bytes` carries the peak.
+    pub fn matching_clock_khz(&self, beat_bytes: u32) -> u32 {
+        let khz = self.peak().div_ceil(1000 * u64::from(beat_bytes.max(1)));
+        u32::try_from(khz).unwrap_or(u32::MAX)
     }
 
     /// Bytes of all channels.

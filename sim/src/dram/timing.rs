@@ -5,6 +5,8 @@
 //! from them in front of us: check a value against your part's datasheet before you sign off a
 //! board on it.
 
+use super::Error;
+
 /// Geometry and timing of one channel: all devices that share a command bus, taken as one.
 ///
 /// Times are clock cycles between commands unless the field says otherwise. Where a memory has no
@@ -220,6 +222,18 @@ impl Timing {
     /// All kinds.
     pub const ALL: [Timing; 4] = [Self::SDR_133, Self::DDR3_800, Self::DDR4_2400, Self::HBM2];
 
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub fn named(name: &str) -> Result<Timing, Error> {
+        let found = Self::ALL.into_iter().find(|t| t.name == name);
+        found.ok_or_else(|| Error::Kind {
+            name: name.to_owned(),
+            known: Self::ALL.map(|t| t.name).join(", "),
+        })
+    }
+
     /// Cycles for which a burst occupies the data bus.
     pub const fn burst_cycles(&self) -> u32 {
         self.burst_length / self.data_rate
@@ -266,6 +280,16 @@ mod tests {
         assert_eq!(peaks, [266, 1600, 19_200, 16_000]);
         let mebibytes = Timing::ALL.map(|t| t.bytes() >> 20);
         assert_eq!(mebibytes, [32, 512, 8192, 256]);
+    }
+
+    #[test]
+    fn kinds_are_found_by_name() {
+        assert_eq!(Timing::named("ddr3-800").unwrap(), Timing::DDR3_800);
+        let error = Timing::named("ddr5").unwrap_err().to_string();
+        assert!(
+            error.contains("`ddr5`") && error.contains("ddr4-2400"),
+            "{error}"
+        );
     }
 
     #[test]
