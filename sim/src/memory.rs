@@ -101,6 +101,14 @@ impl Memory {
                 "larger than any device's memory".into(),
             ));
         }
+        // An allocation that is refused ends the process; asked for like this it is an error. The
+        // zeroed one below takes no pages before they are written.
+        let mut probe = Vec::<u8>::new();
+        if probe.try_reserve_exact(len as usize).is_err() {
+            let problem = "more than this machine's memory".into();
+            return Err(segment_error(name, base, len, problem));
+        }
+        drop(probe);
         self.insert(name, base, Contents::Owned(vec![0; len as usize]))
     }
 

@@ -25,25 +25,42 @@ pub enum ErrorCode {
 /// An instruction that cannot be executed.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    /// The error that the hardware raises; `None` if it would wait for ever instead.
-    pub(crate) code: Option<ErrorCode>,
+    /// The error that the hardware raises, or what to do about a program that the hardware would
+    /// execute for ever, or the model for too long.
+    pub(crate) kind: Result<ErrorCode, &'static str>,
     pub(crate) detail: String,
 }
 
 impl Fault {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Fault {
         Fault {
-            code: Some(code),
+            kind: Ok(code),
             detail: detail.into(),
         }
     }
 
-    pub(crate) fn endless(detail: impl Into<String>) -> Fault {
+    pub(crate) fn refused(detail: impl Into<String>, hint: &'static str) -> Fault {
         Fault {
-            code: None,
+            kind: Err(hint),
             detail: detail.into(),
         }
     }
+}
+
+/// Most rows, and elements in all rows, that the model takes in one instruction: some times what
+/// vector memory can hold, but no more than takes a moment.
+const ROWS_MAX: u64 = 1 << 18;
+const ELEMENTS_MAX: u64 = 1 << 24;
+
+/// Fails if an instruction would keep the model busy for too long: strides of zero allow any
+/// number of rows.
+pub(crate) fn check_work(rows: u64, n: u64) -> Result<(), Fault> {
+    if rows > ROWS_MAX || rows.saturating_mul(n) > ELEMENTS_MAX {
+        let detail = format!("{rows} rows of {n} elements");
+        let hint = "one instruction takes at most 2^18 rows and 2^24 elements in the model";
+        return Err(Fault::refused(detail, hint));
+    }
+    Ok(())
 }
 
 /// A memory that units share.
@@ -158,7 +175,7 @@ impl Machine {
     pub(crate) fn put_bytes(&mut self, addr: u64, bytes: &[u8]) -> Result<(), Fault> {
         // Weights that were already ordered keep the value they had when LD read them.
         self.stream
-            .keep_before_write(&self.memory, addr, bytes.len() as u64);
+            .keep_before_write(&self.memory, addr, bytes.len() as u64)?;
         if let Err(e) = self.memory.write(addr, bytes) {
             return Err(Fault::new(ErrorCode::Memory, e.to_string()));
         }

@@ -161,7 +161,8 @@ impl Machine {
         if self.stream.len() < need {
             let have = self.stream.len();
             let detail = format!("needs {need} bytes of the weight stream, {have} were loaded");
-            return Err(Fault::endless(detail));
+            let hint = "load as many tiles with `ld.w` as `mm` and `mv` consume, and earlier";
+            return Err(Fault::refused(detail, hint));
         }
         for t in 0..p.tokens {
             self.note(Space::Xbuf, false, p.x + t * p.xstride, p.kblocks);

@@ -186,10 +186,10 @@ impl Model {
             Err(fault) => Err(fault),
         };
         if let Err(fault) = done {
-            let Some(code) = fault.code else {
-                return Err(self.program_error(&step, fault.detail, STARVED_HINT));
-            };
-            step.end = Some(End::Raised(code, fault.detail));
+            match fault.kind {
+                Ok(code) => step.end = Some(End::Raised(code, fault.detail)),
+                Err(hint) => return Err(self.program_error(&step, fault.detail, hint)),
+            }
         }
         match &step.end {
             Some(End::Halted(code)) => self.host.halted(*code, self.sequencer.results()),
@@ -428,8 +428,6 @@ impl Model {
         self.run(limits)
     }
 }
-
-const STARVED_HINT: &str = "load as many tiles with `ld.w` as `mm` and `mv` consume, and earlier";
 
 /// The `wait` and `post` masks of an instruction.
 pub(crate) fn masks(insn: &Insn) -> (u8, u8) {

@@ -205,7 +205,7 @@ mod tests {
             match s.execute(&program[s.pc as usize], &[7, 8]) {
                 Ok(Action::Halted(_)) => return Ok((s, pcs)),
                 Ok(_) => assert!(pcs.len() < 1000),
-                Err(fault) => return Err(fault.code.unwrap()),
+                Err(fault) => return Err(fault.kind.unwrap()),
             }
         }
     }

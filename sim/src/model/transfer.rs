@@ -34,7 +34,7 @@ impl Machine {
         let bytes = count * CHUNK_BYTES as u64;
         for row in 0..rows {
             let addr = self.run_address(base, stride, row, bytes)?;
-            self.stream.push(addr, bytes);
+            self.stream.push(addr, bytes)?;
             self.note(Space::Dram, false, addr, bytes);
         }
         self.work.stream_bytes += bytes * rows;

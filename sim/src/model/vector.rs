@@ -1,6 +1,6 @@
 //! SFU: element-wise chains with reductions, quantization, dequantization.
 
-use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
+use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned, check_work};
 use crate::effects::ActBlock;
 use lampyris_isa::format::{BLOCK, LINE_WORDS, blocks, unpack_code};
 use lampyris_isa::insn::{Deq, Quant, Vop};
@@ -68,6 +68,7 @@ impl Machine {
             return Ok(());
         }
         self.check_chain(&chain)?;
+        check_work(chain.rows, chain.n)?;
         let mut out = std::mem::take(&mut self.scratch.words);
         for row in 0..chain.rows {
             self.chain_row(&chain, row, &mut out);
@@ -225,6 +226,7 @@ impl Machine {
         if i.scale_out == 1 {
             self.check_vmem("scale_addr", Rect::run(scale_at, rows))?;
         }
+        check_work(rows, n)?;
         for row in 0..rows {
             let from = a + row * astride;
             self.note(Space::Vmem, false, from, n);
