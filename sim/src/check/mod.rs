@@ -23,6 +23,7 @@ pub enum Check {
     /// Semaphores, queues and the weight stream cannot block each other for ever or overflow,
     /// and are empty at the end.
     Schedule,
-    /// Also: accesses of different units to the same place are ordered by semaphores or fences.
+    /// Also: accesses of different units to the same place are ordered by semaphores or fences,
+    /// and nothing is read that was never written.
     Races,
 }

@@ -5,6 +5,9 @@
 //! posted, a fence joins the clocks of the units into the sequencer's, dispatch joins the
 //! sequencer's into the unit's, and `mm` joins the clocks of the loads whose bytes it used up.
 //! An access that meets an earlier one of another unit that its clock does not cover is a race.
+//!
+//! A read of something that was never written is reported as well: what it finds depends on the
+//! state of the memories at power-up.
 
 use super::Violation;
 use crate::model::{Access, Space};
@@ -21,6 +24,8 @@ type Clock = [u32; AGENTS];
 struct Cell {
     read: Clock,
     write: Clock,
+    /// Written since power-up, by this program or an earlier one.
+    written: bool,
 }
 
 /// A run of DRAM bytes that LD read or ST wrote and that the other does not know of yet.
@@ -31,6 +36,7 @@ struct Range {
 }
 
 /// State of the race check.
+#[derive(Default)]
 pub(crate) struct Races {
     clocks: [Clock; AGENTS],
     /// Clocks of posts that are not taken yet, by producer and consumer.
@@ -66,15 +72,29 @@ fn join(into: &mut Clock, from: &Clock) {
 impl Races {
     pub(crate) fn new(config: &HwConfig) -> Races {
         Races {
-            clocks: [[0; AGENTS]; AGENTS],
-            posted: Default::default(),
-            stream: VecDeque::new(),
             vmem: vec![Cell::default(); config.vmem_words as usize],
             xbuf: vec![Cell::default(); config.xbuf_blocks as usize],
-            dram_reads: Vec::new(),
-            dram_writes: Vec::new(),
-            history: Default::default(),
+            ..Races::default()
         }
+    }
+
+    /// Another program starts: everything before it is complete.
+    pub(crate) fn restart(&mut self) {
+        for cell in self.vmem.iter_mut().chain(&mut self.xbuf) {
+            *cell = Cell {
+                written: cell.written,
+                ..Cell::default()
+            };
+        }
+        let (vmem, xbuf) = (
+            std::mem::take(&mut self.vmem),
+            std::mem::take(&mut self.xbuf),
+        );
+        *self = Races {
+            vmem,
+            xbuf,
+            ..Races::default()
+        };
     }
 
     /// A fence: the sequencer knows all that the units of the mask have done.
@@ -144,8 +164,18 @@ impl Races {
                     return Err(self.violation(access, i as u64, (v, epoch, false)));
                 }
                 cell.write[u] = clock[u];
-            } else {
+                cell.written = true;
+            } else if cell.written {
                 cell.read[u] = clock[u];
+            } else {
+                return Err(Violation {
+                    problem: format!(
+                        "reads {:?} {:#x}, which was never written",
+                        access.space,
+                        access.start + i as u64
+                    ),
+                    hint: "memories hold anything at power-up",
+                });
             }
         }
         Ok(())
@@ -240,11 +270,11 @@ mod tests {
             if order == "fence" {
                 r.fence(1);
             }
-            let result = r.instruction(&event(Unit::Sfu, 1, wait, 0, &vmem(false, 20)));
+            let result = r.instruction(&event(Unit::Sfu, 1, wait, 0, &vmem(false, 16)));
             assert_eq!(result.is_err(), order == "none");
             if let Err(violation) = result {
                 assert!(violation.problem.contains("LD instruction 0 (pc 0) writes"));
-                assert!(violation.problem.contains("Vmem 0x14"));
+                assert!(violation.problem.contains("Vmem 0x10"));
             }
         }
     }
@@ -252,6 +282,10 @@ mod tests {
     #[test]
     fn write_after_unordered_read_is_a_race() {
         let mut r = Races::new(&HwConfig::SMALL);
+        r.instruction(&event(Unit::Mm, 0, 0, 0, &vmem(true, 0)))
+            .unwrap();
+        // A new program is ordered after everything and knows what was written.
+        r.restart();
         r.instruction(&event(Unit::St, 0, 0, 0, &vmem(false, 0)))
             .unwrap();
         r.instruction(&event(Unit::Sfu, 1, 0, 0, &vmem(false, 0)))

@@ -300,7 +300,7 @@ impl Maker<'_> {
         let astride = if self.rng.chance(150) { 0 } else { stride };
         let bstride = self.rng.pick(&[0, bstride, stride]);
         let a = self.words(len(astride), 8);
-        let b = if self.rng.chance(200) {
+        let b = if bstride <= astride && self.rng.chance(300) {
             a
         } else {
             self.words(len(bstride), 8)

@@ -106,9 +106,12 @@ impl Model {
         self.observe = observe;
     }
 
-    /// Which rules to check, from the next start on.
+    /// Which rules to check; to be set before the first start, because later programs may read
+    /// what earlier ones wrote.
     pub fn set_check(&mut self, check: Check) {
         self.check = check;
+        let config = &self.machine.config;
+        self.races = (check >= Check::Races).then(|| Races::new(config));
     }
 
     /// Test hook: falsifies one bit of the first value that instruction `seq` writes, so that
@@ -152,7 +155,9 @@ impl Model {
         self.host.begin();
         let config = &self.machine.config;
         self.schedule = (self.check >= Check::Schedule).then(|| Schedule::new(config));
-        self.races = (self.check >= Check::Races).then(|| Races::new(config));
+        if let Some(races) = &mut self.races {
+            races.restart();
+        }
     }
 
     /// Executes the next instruction of a running program.

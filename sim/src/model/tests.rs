@@ -174,6 +174,10 @@ fn rules_that_hardware_does_not_check_are_errors() {
         ),
         ("mv kblocks=1 groups=1 bits=4\nhalt", "needs 320 bytes"),
         (
+            "vop a=0 n=8 rows=1 write=1 d=8\nhalt",
+            "Vmem 0x0, which was never written",
+        ),
+        (
             "ld.v addr=0x10000 count=8 rows=1\nrdv rd=1 addr=0\nhalt",
             "race",
         ),
