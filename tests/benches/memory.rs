@@ -206,7 +206,13 @@ fn report(
     let bursts = end.reads + end.writes - begin.reads - begin.writes;
     let moved = bursts as f64 * f64::from(dram.timing.burst_bytes());
     add("bytes used of those moved", 100.0 * bytes / moved, "%");
-    for unit in ["busy_ld", "busy_mm", "busy_sfu", "mm_starved", "stall_fence"] {
+    for unit in [
+        "busy_ld",
+        "busy_mm",
+        "busy_sfu",
+        "mm_starved",
+        "stall_fence",
+    ] {
         add(unit, 100.0 * get(unit) / cycles, "% of cycles");
     }
 }

@@ -27,9 +27,18 @@ pub struct CompiledDir {
 pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let target = directory.path().join("compiled");
-    let json = TextTools::from_model_file(model.file()).and_then(|t| t.to_json()).expect("tokenizer");
+    let json = TextTools::from_model_file(model.file())
+        .and_then(|t| t.to_json())
+        .expect("tokenizer");
     let options = Options { config, context };
-    lampyris_compiler::compile(model, &Tokenization { json }, &options, &target, &mut |_, _| {}).expect("compiles");
+    lampyris_compiler::compile(
+        model,
+        &Tokenization { json },
+        &options,
+        &target,
+        &mut |_, _| {},
+    )
+    .expect("compiles");
     let bundle = Bundle::open(&target).expect("opens");
     CompiledDir { directory, bundle }
 }

@@ -60,7 +60,10 @@ impl TextTools {
             Err(TemplateError::Missing) => None,
             Err(e) => return Err(e.into()),
         };
-        Ok(TextTools { tokenizer, template })
+        Ok(TextTools {
+            tokenizer,
+            template,
+        })
     }
 
     /// The document.
@@ -72,7 +75,11 @@ impl TextTools {
             None => None,
             Some(t) => {
                 let (source, bos_token, eos_token) = t.parts()?;
-                Some(SavedTemplate { source, bos_token, eos_token })
+                Some(SavedTemplate {
+                    source,
+                    bos_token,
+                    eos_token,
+                })
             }
         };
         let document = Document {
@@ -92,13 +99,18 @@ impl TextTools {
             serde_json::from_slice(json).map_err(|e| TextError::Document(e.to_string()))?;
         if document.schema_version != SCHEMA_VERSION {
             let found = document.schema_version;
-            return Err(TextError::Document(format!("schema version {found}, expected {SCHEMA_VERSION}")));
+            return Err(TextError::Document(format!(
+                "schema version {found}, expected {SCHEMA_VERSION}"
+            )));
         }
         let tokenizer = Tokenizer::from_saved(document.tokenizer)?;
         let template = match document.chat_template {
             None => None,
             Some(t) => Some(ChatTemplate::new(&t.source, &t.bos_token, &t.eos_token)?),
         };
-        Ok(TextTools { tokenizer, template })
+        Ok(TextTools {
+            tokenizer,
+            template,
+        })
     }
 }

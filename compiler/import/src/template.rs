@@ -146,7 +146,10 @@ impl ChatTemplate {
     /// # Errors
     /// None in practice: the template was parsed when it was made.
     pub fn parts(&self) -> Result<(String, String, String), TemplateError> {
-        let template = self.environment.get_template(NAME).map_err(|e| render_error(&e))?;
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|e| render_error(&e))?;
         let source = template.source().to_owned();
         Ok((source, self.bos_token.clone(), self.eos_token.clone()))
     }

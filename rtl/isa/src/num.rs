@@ -296,7 +296,8 @@ impl ActScale {
     /// The scale as binary16, exact for exponents in [`ACT_EXP_F16`]. For others the exponent
     /// field holds the low 5 bits of what it should be.
     pub fn to_f16_bits(self) -> u16 {
-        u16::from(self.exponent.wrapping_sub(16) & 31) << 10 | u16::from(self.significand & 0x7f) << 3
+        u16::from(self.exponent.wrapping_sub(16) & 31) << 10
+            | u16::from(self.significand & 0x7f) << 3
     }
 }
 

@@ -48,7 +48,10 @@ impl Tokenizer {
         let ids = saved.bos.iter().chain(&saved.eos);
         let ids = ids.chain(saved.frame.iter().flat_map(|(a, b)| a.iter().chain(b)));
         if let Some(&id) = ids.into_iter().find(|&&id| id >= saved.vocab_size) {
-            return Err(TokenizerError::UnknownId { id, size: saved.vocab_size });
+            return Err(TokenizerError::UnknownId {
+                id,
+                size: saved.vocab_size,
+            });
         }
         Ok(Self {
             inner,

@@ -1,7 +1,7 @@
 //! The table at the end of a simulation.
 
+use super::memory::{Hardware, PinUse};
 use crate::output::{bytes, grouped, table};
-use lampyris_isa::HwConfig;
 use lampyris_sim::Counters;
 use lampyris_sim::session::Call;
 use serde::Serialize;
@@ -31,6 +31,9 @@ pub(crate) struct Phase {
     pub(crate) write_bytes: u64,
     /// Share of cycles in which the memory port moved a beat.
     pub(crate) port_share: f64,
+    /// The memory behind the port, if it is modelled.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) pins: Option<PinUse>,
     /// Share of cycles in which each unit executed: LD, ST, MM, SFU.
     pub(crate) busy: [f64; 4],
     /// Share of cycles in which the multipliers took a step.
@@ -41,7 +44,7 @@ pub(crate) struct Phase {
 
 impl Phase {
     /// Sums calls.
-    pub(crate) fn new<'a>(calls: impl Iterator<Item = &'a Call>, config: &HwConfig) -> Phase {
+    pub(crate) fn new<'a>(calls: impl Iterator<Item = &'a Call>, hardware: &Hardware) -> Phase {
         let mut sum = Counters::default();
         let mut phase = Phase::default();
         for call in calls {
@@ -53,6 +56,7 @@ impl Phase {
                 .for_each(|(s, c)| *s += c);
         }
         let get = |name| sum.get(name);
+        let config = &hardware.config;
         let beat = u64::from(config.beat_bytes());
         phase.cycles = get("cycles");
         phase.instructions = get("insns");
@@ -66,6 +70,7 @@ impl Phase {
             phase.cycles_per_token = phase.cycles as f64 / phase.tokens.max(1) as f64;
             phase.tokens_per_second = f64::from(config.clock_khz) * 1e3 / phase.cycles_per_token;
             phase.port_share = share("port_beats");
+            phase.pins = PinUse::new(hardware, phase.dram_bytes, phase.cycles);
             phase.busy = ["busy_ld", "busy_st", "busy_mm", "busy_sfu"].map(share);
             phase.mac_share = share("mac_steps");
         }
@@ -74,7 +79,7 @@ impl Phase {
 }
 
 /// The table: a column a phase.
-pub(crate) fn render(phases: &[(&str, &Phase)], config: &HwConfig, level: &str) -> String {
+pub(crate) fn render(phases: &[(&str, &Phase)], hardware: &Hardware, level: &str) -> String {
     let phases: Vec<_> = phases.iter().filter(|(_, p)| p.calls > 0).collect();
     let row = |name: &str, cell: &dyn Fn(&Phase) -> String| {
         let mut row = vec![name.to_owned()];
@@ -89,7 +94,7 @@ pub(crate) fn render(phases: &[(&str, &Phase)], config: &HwConfig, level: &str) 
     rows.push(row("tokens", &|p| grouped(p.tokens)));
     rows.push(row("instructions", &|p| grouped(p.instructions)));
     if phases.iter().any(|(_, p)| p.cycles > 0) {
-        let clock = f64::from(config.clock_khz) / 1e3;
+        let clock = f64::from(hardware.config.clock_khz) / 1e3;
         rows.push(row("cycles", &|p| grouped(p.cycles)));
         rows.push(row("cycles per token", &|p| {
             grouped(p.cycles_per_token as u64)
@@ -103,6 +108,22 @@ pub(crate) fn render(phases: &[(&str, &Phase)], config: &HwConfig, level: &str) 
         rows.push(row("  instructions", &|p| bytes(p.instruction_bytes)));
         rows.push(row("  written", &|p| bytes(p.write_bytes)));
         rows.push(row("share of the port's peak", &|p| percent(p.port_share)));
+        if let Some(dram) = &hardware.dram {
+            let pins = |cell: &dyn Fn(&PinUse) -> String| {
+                let cell = |p: &Phase| p.pins.as_ref().map(cell).unwrap_or_default();
+                phases.iter().map(|(_, p)| cell(p)).collect::<Vec<_>>()
+            };
+            let name = dram.timing.name;
+            let mut row = |name: String, cell: &dyn Fn(&PinUse) -> String| {
+                rows.push([vec![name], pins(cell)].concat());
+            };
+            row(
+                "share of the pins' peak (RTL-simulated with the DRAM model)".into(),
+                &|p| percent(p.pins_share),
+            );
+            row("  left by refresh".into(), &|p| percent(p.refresh_limit));
+            row(format!("  {name}: slower side"), &PinUse::bound);
+        }
         rows.push(row("multiplier steps", &|p| percent(p.mac_share)));
         for (i, unit) in ["LD", "ST", "MM", "SFU"].iter().enumerate() {
             rows.push(row(&format!("{unit} busy"), &|p| percent(p.busy[i])));

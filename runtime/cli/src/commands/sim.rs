@@ -1,6 +1,7 @@
 //! `lampyris sim`.
 
 use super::JSON_SCHEMA;
+use super::memory::{Hardware, MemoryArgs};
 use super::report::{Phase, render};
 use super::run::Sampling;
 use super::trace::TraceFile;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     prompt: Prompt,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    memory: MemoryArgs,
     /// Most tokens to generate
     #[arg(long, default_value_t = 16)]
     max_tokens: usize,
@@ -80,11 +83,12 @@ fn parse_range(text: &str) -> std::result::Result<Range<u64>, String> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     check_engine(args)?;
     let bundle = Bundle::open(&args.directory)?;
+    let hardware = args.memory.hardware(&bundle.config)?;
     let document = bundle.map(names::TOKENIZER)?;
     let tools = TextTools::from_json(&document)?;
     let prompt = args.prompt.encode(&tools)?;
     let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
-    let mut machine = machine(args, &bundle)?;
+    let mut machine = machine(args, &bundle, &hardware)?;
     let mut session = Session::new(&bundle, machine.device(), Limits::default())?;
     let start = Instant::now();
     let run = generate(args, &tools, &prompt, &mut session);
@@ -97,11 +101,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         print(&format!(
             "{}\n",
-            json_report(&bundle, &prompt, &run, elapsed)?
+            json_report(&bundle, &hardware, &prompt, &run, elapsed)?
         ));
     } else {
         print("\n");
-        note(&text_report(args, &bundle, &run, elapsed));
+        note(&text_report(args, &hardware, &run, elapsed));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -110,6 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn check_engine(args: &Args) -> Result<()> {
     if args.wave.is_some() && args.engine != Engine::Rtl {
         bail!("--wave needs the RTL alone\n\nhint: add --engine rtl");
+    }
+    if args.memory.is_modelled() && args.engine == Engine::Model {
+        bail!("--memory: the functional model has no time\n\nhint: add --engine rtl");
     }
     match args.engine {
         Engine::Lockstep => {}
@@ -197,13 +204,13 @@ impl Machine {
     }
 }
 
-fn machine(args: &Args, bundle: &Bundle) -> Result<Machine> {
-    let config = bundle.config;
+fn machine(args: &Args, bundle: &Bundle, hardware: &Hardware) -> Result<Machine> {
+    let config = hardware.config;
     let model = || Model::new(config, memory(bundle)?);
     if args.engine == Engine::Model {
         return Ok(Machine::One(Box::new(model()?)));
     }
-    let rtl = rtl_device(args, bundle)?;
+    let rtl = rtl_device(args, bundle, hardware)?;
     if args.engine == Engine::Rtl {
         return Ok(Machine::One(Box::new(rtl)));
     }
@@ -218,16 +225,17 @@ fn machine(args: &Args, bundle: &Bundle) -> Result<Machine> {
     Ok(Machine::Both(Box::new(both)))
 }
 
-fn rtl_device(args: &Args, bundle: &Bundle) -> Result<RtlDevice> {
+fn rtl_device(args: &Args, bundle: &Bundle, hardware: &Hardware) -> Result<RtlDevice> {
     let root = args.rtl.clone().unwrap_or_else(default_rtl_root);
     let spinner = spinner("building the RTL with Verilator");
     let features = Features {
         waves: args.wave.is_some(),
         ..Features::default()
     };
-    let design = build(&root, &bundle.config, features)?;
+    let design = build(&root, &hardware.config, features)?;
     spinner.finish_and_clear();
     let options = RtlOptions {
+        dram: hardware.dram.clone(),
         wave: args.wave.clone().map(|cycles| Wave {
             path: args.wave_file.clone(),
             cycles,
@@ -237,7 +245,7 @@ fn rtl_device(args: &Args, bundle: &Bundle) -> Result<RtlDevice> {
     };
     Ok(RtlDevice::new(
         &design,
-        bundle.config,
+        hardware.config,
         memory(bundle)?,
         &options,
     )?)
@@ -256,18 +264,15 @@ fn spinner(what: &'static str) -> ProgressBar {
     spinner
 }
 
-fn phases(bundle: &Bundle, run: &Run) -> (Phase, Phase) {
+fn phases(hardware: &Hardware, run: &Run) -> (Phase, Phase) {
     let of = |entry: &'static str| {
-        Phase::new(
-            run.calls.iter().filter(move |c| c.entry == entry),
-            &bundle.config,
-        )
+        Phase::new(run.calls.iter().filter(move |c| c.entry == entry), hardware)
     };
     (of("prefill"), of("decode"))
 }
 
-fn text_report(args: &Args, bundle: &Bundle, run: &Run, elapsed: Duration) -> String {
-    let (prefill, decode) = phases(bundle, run);
+fn text_report(args: &Args, hardware: &Hardware, run: &Run, elapsed: Duration) -> String {
+    let (prefill, decode) = phases(hardware, run);
     let level = match args.engine {
         Engine::Model => "functional model",
         Engine::Rtl => "RTL-simulated",
@@ -277,7 +282,7 @@ fn text_report(args: &Args, bundle: &Bundle, run: &Run, elapsed: Duration) -> St
         "\n{}",
         render(
             &[("prefill", &prefill), ("decode", &decode)],
-            &bundle.config,
+            hardware,
             level
         )
     );
@@ -294,8 +299,14 @@ fn text_report(args: &Args, bundle: &Bundle, run: &Run, elapsed: Duration) -> St
     out
 }
 
-fn json_report(bundle: &Bundle, prompt: &[u32], run: &Run, elapsed: Duration) -> Result<String> {
-    let (prefill, decode) = phases(bundle, run);
+fn json_report(
+    bundle: &Bundle,
+    hardware: &Hardware,
+    prompt: &[u32],
+    run: &Run,
+    elapsed: Duration,
+) -> Result<String> {
+    let (prefill, decode) = phases(hardware, run);
     let value = json!({
         "schema_version": JSON_SCHEMA,
         "text": run.text,
