@@ -141,10 +141,10 @@ impl Stream {
                     *used += part;
                 }
             }
-            if run.len() == 0 {
-                if let Some(Run::Kept(bytes, _)) = self.runs.pop_front() {
-                    self.kept -= bytes.len() as u64;
-                }
+            if run.len() == 0
+                && let Some(Run::Kept(bytes, _)) = self.runs.pop_front()
+            {
+                self.kept -= bytes.len() as u64;
             }
             done += part;
         }
