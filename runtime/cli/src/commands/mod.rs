@@ -4,6 +4,7 @@ pub(crate) mod compile;
 pub(crate) mod doctor;
 pub(crate) mod forecast;
 pub(crate) mod inspect;
+mod memory;
 mod report;
 pub(crate) mod run;
 pub(crate) mod sim;
