@@ -194,6 +194,11 @@ impl RtlDevice {
         self.dram.as_ref()
     }
 
+    /// The same, to keep its log.
+    pub fn dram_mut(&mut self) -> Option<&mut Dram> {
+        self.dram.as_mut()
+    }
+
     /// What the RTL printed.
     pub fn take_output(&mut self) -> String {
         self.model.take_output()
