@@ -42,6 +42,12 @@ pub(crate) fn echoed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Whether the command runs and succeeds; what it says goes nowhere.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
 /// Runs the command with its output in `log`; a failure names the log and shows its end.
 pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
     let text = shown(command);
@@ -83,8 +89,8 @@ fn advice(said: &str) -> &'static str {
         "timed out",
     ];
     if OFFLINE.iter().any(|sign| said.contains(sign)) {
-        "\n\nhint: the package index was not reached; check the network or pip's settings and run \
-         the same command again, finished steps are kept"
+        "\n\nhint: the package index was not reached; check the network, or the settings of pip and apt, and \
+         run the same command again, finished steps are kept"
     } else if said.contains("THESE PACKAGES DO NOT MATCH THE HASHES") {
         "\n\nhint: the index serves another file than the one pinned in tools.toml; do not use it \
          before you know why"

@@ -3,15 +3,24 @@
 //! Every step looks first whether its result is there, makes it under another name and renames it
 //! when complete. So an interrupted setup goes on where it stopped, and a second one does nothing.
 
+mod debian;
 mod headers;
 mod model;
 mod python;
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
-use verilator_sys::toolchain::{Cache, Finding, Group, Pins, survey};
+use verilator_sys::toolchain::{Cache, Finding, Group, Pins, SETUP, survey};
+
+/// What setup reads from the environment, for its `--help`.
+const VARIABLES: &str = "\
+Environment variables:
+  LAMPYRIS_CACHE   Folder for everything that setup installs [default: ~/.cache/lampyris]
+  LAMPYRIS_PYTHON  Interpreter that the Python environment is made with, 3.11 or later; an
+                   environment that exists keeps its own [default: python3]";
 
 #[derive(clap::Args, Default)]
+#[command(after_help = VARIABLES)]
 pub(crate) struct Arguments {
     /// Also install what the benches compare with; compiles llama.cpp
     #[arg(long)]
@@ -51,11 +60,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     verify(&cache)
 }
 
-/// What setup cannot install without root.
+/// What setup cannot install itself.
 fn prerequisites(cache: &Cache) -> Result<()> {
     let missing: Vec<_> = survey(cache)
         .into_iter()
-        .filter(|finding| !finding.ok && finding.mend.starts_with("sudo"))
+        .filter(|finding| !finding.ok && !finding.mend.starts_with(SETUP))
         .collect();
     if missing.is_empty() {
         return Ok(());

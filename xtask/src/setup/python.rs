@@ -1,20 +1,17 @@
 //! The Python environment and its pinned packages.
 
-use crate::process::logged;
+use super::debian;
+use crate::process::{logged, succeeds};
 use crate::progress::{Step, already};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tempfile::NamedTempFile;
-use verilator_sys::toolchain::{Cache, PythonPin};
-
-fn succeeds(command: &mut Command) -> bool {
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
-}
+use verilator_sys::toolchain::{Cache, Pins, PythonPin, python};
 
 /// Makes the environment, unless a working one exists.
 pub(crate) fn environment(cache: &Cache) -> Result<()> {
@@ -29,18 +26,63 @@ pub(crate) fn environment(cache: &Cache) -> Result<()> {
         fs::remove_dir_all(&venv)
             .with_context(|| format!("cannot delete the unusable `{}`", venv.display()))?;
     }
-    if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
-        bail!(
-            "python3 cannot make environments: its `venv` or `ensurepip` module is missing\n\n\
-             hint: sudo apt-get install python3-venv"
-        );
-    }
     let step = Step::start(name, "creating");
-    let mut command = Command::new("python3");
-    command.args(["-m", "venv"]).arg(&venv);
-    logged(&mut command, &cache.logs().join("venv.log"))?;
+    create(cache, &python())?;
     step.done("created");
     Ok(())
+}
+
+/// Makes the environment with pip in it. Debian's interpreter carries no pip unless the package
+/// python3-venv is installed; then pip comes out of the package that python3-venv takes it from.
+fn create(cache: &Cache, interpreter: &OsStr) -> Result<()> {
+    let usual = cache.logs().join("venv.log");
+    if venv(cache, interpreter, &[], &usual).is_ok() {
+        return Ok(());
+    }
+    let log = cache.logs().join("venv-without-pip.log");
+    venv(cache, interpreter, &["--clear", "--without-pip"], &log)?;
+    bring_pip(cache).map_err(|error| {
+        let error = format!("{error:#}");
+        let hint = if error.contains("hint:") {
+            ""
+        } else {
+            "\n\nhint: sudo apt-get update && sudo apt-get install python3-venv, then run the same \
+             command again; without apt, set LAMPYRIS_PYTHON to an interpreter whose venv module \
+             brings pip"
+        };
+        anyhow!(
+            "`{} -m venv` brings no pip (its output: {}), and pip could not be brought from \
+             Debian's package: {error}{hint}",
+            interpreter.display(),
+            usual.display()
+        )
+    })
+}
+
+fn venv(cache: &Cache, interpreter: &OsStr, options: &[&str], log: &Path) -> Result<()> {
+    let mut command = Command::new(interpreter);
+    command.args(["-m", "venv"]).args(options).arg(cache.venv());
+    logged(&mut command, log)
+}
+
+/// Lets the pip inside Debian's wheel install that wheel into the environment.
+fn bring_pip(cache: &Cache) -> Result<()> {
+    let packages = &Pins::get().debian.pip_wheel;
+    let unpacked = debian::unpack(cache, packages)?;
+    let folder = unpacked.root().join("usr/share/python-wheels");
+    let wheels = debian::files(&folder, "pip-", ".whl")?;
+    let [wheel] = wheels.as_slice() else {
+        bail!(
+            "{} holds {} wheels of pip, wanted one",
+            packages.join(" "),
+            wheels.len()
+        );
+    };
+    let mut command = Command::new(cache.python());
+    command.arg(wheel.join("pip"));
+    command.args(["install", "--no-index", "--no-deps", "--no-input"]);
+    command.arg("--disable-pip-version-check").arg(wheel);
+    logged(&mut command, &cache.logs().join("pip.log"))
 }
 
 /// A file in pip's requirements format, with the hashes that it must check.
@@ -127,4 +169,31 @@ pub(crate) fn download(
     logged(&mut command, &cache.logs().join(format!("{name}.log")))?;
     step.done("downloaded");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_that_makes_no_environment_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let error = create(&cache, OsStr::new("false")).unwrap_err().to_string();
+        for part in [
+            "`false -m venv --clear --without-pip",
+            "venv-without-pip.log",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(cache.logs().join("venv.log").is_file());
+    }
+
+    #[test]
+    fn requirements_carry_every_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = requirements(folder.path(), "tool", "1.2", &["aa", "bb"]).unwrap();
+        let text = fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text, "tool==1.2 --hash=sha256:aa --hash=sha256:bb\n");
+    }
 }

@@ -19,10 +19,14 @@ pub use survey::{Finding, survey};
 
 use crate::{Error, Result};
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Command that installs what is pinned.
 pub const SETUP: &str = "cargo xtask setup";
+
+/// Environment variable that [`python`] reads.
+const PYTHON: &str = "LAMPYRIS_PYTHON";
 
 /// The cache folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,6 +192,13 @@ pub fn cxx() -> Vec<String> {
     } else {
         words
     }
+}
+
+/// The interpreter that makes the Python environment: `$LAMPYRIS_PYTHON`, else `python3`.
+pub fn python() -> OsString {
+    env::var_os(PYTHON)
+        .filter(|value| !value.is_empty())
+        .unwrap_or_else(|| "python3".into())
 }
 
 /// Folders to search for the headers that FST needs: empty when the system has them, `None` when

@@ -72,6 +72,8 @@ pub struct ModelPin {
 pub struct DebianPins {
     /// Headers for waveforms.
     pub fst_headers: Vec<String>,
+    /// pip as a wheel, for interpreters that bring none.
+    pub pip_wheel: Vec<String>,
 }
 
 impl Pins {

@@ -1,7 +1,8 @@
 //! What is installed and what is missing.
 
-use super::{Cache, Group, Pins, SETUP, cxx, fst_includes};
+use super::{Cache, Group, PYTHON, Pins, SETUP, cxx, fst_includes, python};
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -28,16 +29,16 @@ pub struct Finding {
 
 /// Looks for everything that the project uses.
 ///
-/// Runs `python3 --version` and the C++ compiler's `--version`, nothing else.
+/// Runs the Python interpreter's `--version` and the C++ compiler's `--version`, nothing else.
 pub fn survey(cache: &Cache) -> Vec<Finding> {
-    let mut findings = vec![python(), compiler()];
+    let mut findings = vec![interpreter(), compiler()];
     findings.extend(python_packages(cache));
     findings.extend(models(cache));
     findings.push(fst(cache));
     findings
 }
 
-fn first_line(program: &str, arguments: &[String]) -> Option<String> {
+fn first_line(program: impl AsRef<OsStr>, arguments: &[String]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .arg("--version")
@@ -55,14 +56,15 @@ fn finish(mut finding: Finding, mend: String) -> Finding {
     finding
 }
 
-fn python() -> Finding {
-    let found = first_line("python3", &[]);
+fn interpreter() -> Finding {
+    let program = python();
+    let found = first_line(&program, &[]);
     let minor = found
         .as_deref()
         .and_then(|line| line.strip_prefix("Python 3."))
         .and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     let finding = Finding {
-        name: "python3".into(),
+        name: program.to_string_lossy().into_owned(),
         purpose: "runs the installers of the pinned tools".into(),
         wanted: "3.11 or later".into(),
         ok: minor.is_some_and(|minor| minor >= 11),
@@ -71,7 +73,12 @@ fn python() -> Finding {
         path: None,
         mend: String::new(),
     };
-    finish(finding, "sudo apt-get install python3 python3-venv".into())
+    let mend = if program == "python3" {
+        "sudo apt-get install python3".to_owned()
+    } else {
+        format!("unset {PYTHON}")
+    };
+    finish(finding, mend)
 }
 
 fn compiler() -> Finding {
