@@ -89,8 +89,8 @@ fn advice(said: &str) -> &'static str {
         "timed out",
     ];
     if OFFLINE.iter().any(|sign| said.contains(sign)) {
-        "\n\nhint: the package index was not reached; check the network, or the settings of pip and apt, and \
-         run the same command again, finished steps are kept"
+        "\n\nhint: the package index was not reached; check the network, or the settings of pip and \
+         apt, and run the same command again, finished steps are kept"
     } else if said.contains("THESE PACKAGES DO NOT MATCH THE HASHES") {
         "\n\nhint: the index serves another file than the one pinned in tools.toml; do not use it \
          before you know why"
