@@ -3,11 +3,10 @@
 use crate::process::{cargo, echoed};
 use crate::setup;
 use anyhow::Result;
-use std::path::Path;
 use verilator_sys::toolchain::{Cache, model};
 
-/// A question whose answer is short and known.
-const PROMPT: &str = "What is the capital of France?";
+/// A text whose continuation is short and known.
+const PROMPT: &str = "The capital of France is";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,8 +16,9 @@ pub(crate) struct Arguments {
     /// Tokens to decode on the functional model
     #[arg(long, default_value_t = 12)]
     max_tokens: u32,
-    /// Tokens to decode on the RTL in lockstep with the functional model
-    #[arg(long, default_value_t = 1)]
+    /// Tokens to generate on the RTL in lockstep with the functional model: the first comes from
+    /// the prefill, the others are decode steps
+    #[arg(long, default_value_t = 2)]
     lockstep_tokens: u32,
 }
 
@@ -31,10 +31,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let directory = cache.root().join("demo");
     let directory = directory.to_string_lossy();
-    // A compiled directory is never overwritten by `compile`, and an old one may be stale.
-    if Path::new(directory.as_ref()).exists() {
-        std::fs::remove_dir_all(directory.as_ref())?;
-    }
     let tokens = arguments.max_tokens.to_string();
     let lockstep = arguments.lockstep_tokens.to_string();
     let sim = ["sim", &directory, "--prompt", PROMPT, "--max-tokens"];
