@@ -105,6 +105,11 @@ impl<'a> Session<'a> {
         self.position
     }
 
+    /// Positions that the KV cache has room for.
+    pub fn context(&self) -> usize {
+        self.bundle.manifest.context as usize
+    }
+
     /// Forgets everything after `position`.
     pub fn rewind(&mut self, position: usize) {
         self.position = self.position.min(position);

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         output::print_error(&error);
-        ExitCode::FAILURE
+        output::exit_code(&error)
     })
 }
 

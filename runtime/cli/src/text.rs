@@ -1,5 +1,6 @@
 //! Prompts: plain text or a chat turn in the model's own template.
 
+use crate::output::WrongUsage;
 use anyhow::{Context, Result, bail};
 use lampyris_import::saved::TextTools;
 use lampyris_import::template::Message;
@@ -43,7 +44,8 @@ impl Prompt {
                 .context("prompt")?
         };
         if ids.is_empty() {
-            bail!("the prompt has no tokens\n\nhint: give some text with --prompt");
+            let message = "the prompt has no tokens\n\nhint: give some text with --prompt";
+            return Err(WrongUsage(message.into()).into());
         }
         Ok(ids)
     }

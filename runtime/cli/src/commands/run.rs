@@ -1,7 +1,7 @@
 //! `lampyris run`: the f32 reference executor, on this machine's CPU.
 
 use super::JSON_SCHEMA;
-use crate::output::{note, print};
+use crate::output::{WrongUsage, note, print};
 use crate::text::Prompt;
 use anyhow::{Result, bail};
 use lampyris_import::saved::TextTools;
@@ -56,17 +56,19 @@ impl Sampling {
     /// The sampler.
     pub(crate) fn sampler(&self) -> Result<Sampler> {
         let defaults = SamplerConfig::default();
-        Ok(Sampler::new(SamplerConfig {
+        let config = SamplerConfig {
             temperature: self.temperature,
             top_k: self.top_k.unwrap_or(defaults.top_k),
             top_p: self.top_p.unwrap_or(defaults.top_p),
             min_p: self.min_p.unwrap_or(defaults.min_p),
             seed: self.seed,
-        })?)
+        };
+        Ok(Sampler::new(config).map_err(|e| WrongUsage(e.to_string()))?)
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut sampler = args.sampling.sampler()?;
     let model = lampyris_import::open(&args.model)?;
     let tools = TextTools::from_model_file(model.file())?;
     let prompt = args.prompt.encode(&tools)?;
@@ -77,7 +79,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             prompt.len()
         );
     }
-    let mut sampler = args.sampling.sampler()?;
     note("note: f32 reference executor: exact and slow; it is the arbiter, not the fast path");
     let reference = Reference::new(&model)?;
     let mut session = reference.session();

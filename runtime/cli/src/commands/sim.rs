@@ -5,13 +5,14 @@ use super::memory::{Hardware, MemoryArgs};
 use super::report::{Phase, render};
 use super::run::Sampling;
 use super::trace::TraceFile;
-use crate::output::{grouped, note, print};
+use crate::output::{WrongUsage, grouped, note, print};
 use crate::text::Prompt;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use lampyris_bundle::{Bundle, names};
 use lampyris_import::saved::TextTools;
+use lampyris_runtime::Sampler;
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, Wave, build, default_rtl_root};
 use lampyris_sim::session::{Call, Session, Want, memory};
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = parse_range)]
     wave: Option<Range<u64>>,
     /// FST file for --wave
-    #[arg(long, default_value = "lampyris.fst")]
+    #[arg(long, default_value = "lampyris.fst", requires = "wave")]
     wave_file: PathBuf,
     /// Write which instruction ran when to a trace file for Perfetto (lockstep). An instruction
     /// is drawn to the cycle in which it retired, from the earliest cycle in which it can have
@@ -82,6 +83,7 @@ fn parse_range(text: &str) -> std::result::Result<Range<u64>, String> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     check_engine(args)?;
+    let sampler = args.sampling.sampler()?;
     let bundle = Bundle::open(&args.directory)?;
     let hardware = args.memory.hardware(&bundle.config)?;
     let document = bundle.map(names::TOKENIZER)?;
@@ -91,13 +93,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut machine = machine(args, &bundle, &hardware)?;
     let mut session = Session::new(&bundle, machine.device(), Limits::default())?;
     let start = Instant::now();
-    let run = generate(args, &tools, &prompt, &mut session);
+    let run = generate(args, sampler, &tools, &prompt, &mut session);
     let elapsed = start.elapsed();
     if let (Some(trace), Machine::Both(both)) = (trace, &machine) {
         // Also after a failure: the recording shows what came before it.
-        trace.write(both.timeline(), &bundle.config)?;
+        trace.write(both.timeline(), &hardware.config)?;
     }
     let run = run?;
+    if run.context_full {
+        note("note: the text ends because the KV cache is full; compile with a longer --context");
+    }
     if args.json {
         print(&format!(
             "{}\n",
@@ -111,25 +116,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Refuses options that the engine cannot serve.
-fn check_engine(args: &Args) -> Result<()> {
-    if args.wave.is_some() && args.engine != Engine::Rtl {
-        bail!("--wave needs the RTL alone\n\nhint: add --engine rtl");
-    }
-    if args.memory.is_modelled() && args.engine == Engine::Model {
-        bail!("--memory: the functional model has no time\n\nhint: add --engine rtl");
-    }
-    match args.engine {
-        Engine::Lockstep => {}
-        Engine::Model if args.trace.is_some() => {
-            bail!("--trace: the functional model has no time\n\nhint: add --engine lockstep")
-        }
-        Engine::Rtl if args.trace.is_some() => bail!(
-            "--trace: the RTL alone does not say which instruction it retires\n\n\
-             hint: add --engine lockstep"
-        ),
-        Engine::Model | Engine::Rtl => {}
-    }
-    Ok(())
+fn check_engine(args: &Args) -> Result<(), WrongUsage> {
+    let no_time = "the functional model has no time";
+    let model = args.engine == Engine::Model;
+    let (option, problem, engine) = if args.wave.is_some() && args.engine != Engine::Rtl {
+        ("--wave", "needs the RTL alone", "rtl")
+    } else if args.memory.is_modelled() && model {
+        ("--memory", no_time, "rtl")
+    } else if args.rtl.is_some() && model {
+        ("--rtl", "the functional model needs no RTL", "rtl")
+    } else if args.trace.is_some() && model {
+        ("--trace", no_time, "lockstep")
+    } else if args.trace.is_some() && args.engine == Engine::Rtl {
+        let problem = "the RTL alone does not say which instruction it retires";
+        ("--trace", problem, "lockstep")
+    } else {
+        return Ok(());
+    };
+    Err(WrongUsage(format!(
+        "{option}: {problem}\n\nhint: add --engine {engine}"
+    )))
 }
 
 /// What a generation produced.
@@ -137,15 +143,17 @@ struct Run {
     tokens: Vec<u32>,
     text: String,
     calls: Vec<Call>,
+    /// It ended because no position was left.
+    context_full: bool,
 }
 
 fn generate(
     args: &Args,
+    mut sampler: Sampler,
     tools: &TextTools,
     prompt: &[u32],
     session: &mut Session<'_>,
 ) -> Result<Run> {
-    let mut sampler = args.sampling.sampler()?;
     let want = if args.sampling.is_greedy() {
         Want::Token
     } else {
@@ -156,6 +164,7 @@ fn generate(
         tokens: Vec::new(),
         text: String::new(),
         calls: Vec::new(),
+        context_full: false,
     };
     let mut input = prompt.to_vec();
     while run.tokens.len() < args.max_tokens {
@@ -177,6 +186,10 @@ fn generate(
         let piece = stream.push(token)?;
         emit(&piece, args.json, &mut run.text);
         input = vec![token];
+        if session.position() == session.context() {
+            run.context_full = true;
+            break;
+        }
     }
     emit(&stream.finish()?, args.json, &mut run.text);
     Ok(run)
@@ -312,6 +325,7 @@ fn json_report(
         "text": run.text,
         "prompt_tokens": prompt,
         "tokens": run.tokens,
+        "context_full": run.context_full,
         "config_hash": bundle.manifest.config_hash,
         "seconds": elapsed.as_secs_f64(),
         "prefill": prefill,
