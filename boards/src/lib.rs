@@ -9,6 +9,7 @@
 //!
 //! [budget]
 //! lut = 83640
+//! ff = 83640
 //! dsp = 156
 //! bram = 208
 //! ```
@@ -37,6 +38,8 @@ pub struct Board {
 pub struct Budget {
     /// 4-input lookup tables.
     pub lut: u32,
+    /// Flip-flops.
+    pub ff: u32,
     /// Multiplier blocks.
     pub dsp: u32,
     /// Block memories.

@@ -1,9 +1,10 @@
-//! `cargo xtask synth`: one configuration through Yosys for ECP5, against the device's resources.
+//! `cargo xtask synth`: a board's configuration through Yosys for ECP5, against its budget.
 
 use crate::process::logged;
 use crate::progress::Step;
 use crate::setup;
 use anyhow::{Context, Result, bail};
+use lampyris_boards::{Board, Budget};
 use lampyris_isa::HwConfig;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,11 +15,14 @@ use verilator_sys::toolchain::Cache;
 
 const SCRIPT: &str = include_str!("synth.py");
 
+/// The smallest configuration on the part that it must fit.
+const DEFAULT_BOARD: &str = "boards/lfe5u-85f.toml";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Named configuration
-    #[arg(long, default_value = "small")]
-    config: String,
+    /// Board file with a budget
+    #[arg(long, default_value = DEFAULT_BOARD)]
+    board: String,
     /// Another top module, to see one unit's share; parameters of other names are dropped
     #[arg(long)]
     top: Option<String>,
@@ -27,7 +31,7 @@ pub(crate) struct Arguments {
 impl Default for Arguments {
     fn default() -> Self {
         Arguments {
-            config: "small".into(),
+            board: DEFAULT_BOARD.into(),
             top: None,
         }
     }
@@ -40,43 +44,40 @@ struct Resource {
     used: u64,
 }
 
-/// Resources of an LFE5U-85F, from Lattice's ECP5 family data sheet.
+/// What the cells take of a budget.
 ///
 /// LUTs: a carry cell takes two; a 16x4 distributed RAM takes four, and the slice that writes it
 /// is lost for logic, which is two more.
-fn resources(cells: &BTreeMap<String, u64>) -> [Resource; 4] {
+fn resources(cells: &BTreeMap<String, u64>, budget: &Budget) -> [Resource; 4] {
     let count = |name: &str| cells.get(name).copied().unwrap_or(0);
     let luts = count("LUT4") + 2 * count("CCU2C") + 6 * count("TRELLIS_DPR16X4");
     [
-        ("LUT4", 83_640, luts),
-        ("flip-flop", 83_640, count("TRELLIS_FF")),
-        ("MULT18X18D", 156, count("MULT18X18D")),
-        ("DP16KD", 208, count("DP16KD") + count("PDPW16KD")),
+        ("LUT4", budget.lut, luts),
+        ("flip-flop", budget.ff, count("TRELLIS_FF")),
+        ("MULT18X18D", budget.dsp, count("MULT18X18D")),
+        ("DP16KD", budget.bram, count("DP16KD") + count("PDPW16KD")),
     ]
     .map(|(name, available, used)| Resource {
         name,
-        available,
+        available: available.into(),
         used,
     })
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let named: Vec<_> = HwConfig::NAMED.iter().map(|(name, _)| *name).collect();
-    let (_, config) = HwConfig::NAMED
-        .into_iter()
-        .find(|(name, _)| *name == arguments.config)
-        .with_context(|| {
-            let known = named.join(", ");
-            format!(
-                "no configuration `{}`\n\nhint: one of {known}",
-                arguments.config
-            )
-        })?;
+    let path = crate::root()?.join(&arguments.board);
+    let board = Board::open(&path.to_string_lossy())?;
+    let budget = board.budget.with_context(|| {
+        format!(
+            "{} has no [budget]\n\nhint: add the resources of the part",
+            arguments.board
+        )
+    })?;
     setup::run(&setup::Arguments::default())?;
     let cache = Cache::locate()?;
-    let cells = synthesise(&cache, &config, arguments)?;
-    let resources = resources(&cells);
-    print_table(&arguments.config, &resources);
+    let cells = synthesise(&cache, &board.config, arguments)?;
+    let resources = resources(&cells, &budget);
+    print_table(&board.name, &resources);
     let over: Vec<_> = resources
         .iter()
         .filter(|resource| resource.used > resource.available)
@@ -84,9 +85,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .collect();
     if !over.is_empty() {
         bail!(
-            "configuration `{}` does not fit an LFE5U-85F: too many {}\n\nhint: the log {} lists \
-             the cells of each module",
-            arguments.config,
+            "the configuration does not fit {}: too many {}\n\nhint: the log {} lists the cells of \
+             each module",
+            board.name,
             over.join(", "),
             cache.logs().join("synth.log").display()
         );
@@ -156,8 +157,8 @@ fn cells(stat: &Path) -> Result<BTreeMap<String, u64>> {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is this command's result")]
-fn print_table(config: &str, resources: &[Resource]) {
-    println!("configuration `{config}` on LFE5U-85F");
+fn print_table(board: &str, resources: &[Resource]) {
+    println!("synthesis for {board}");
     println!(
         "{:<12} {:>8} {:>10} {:>7}",
         "resource", "used", "available", "share"

@@ -9,7 +9,7 @@
 //! Semaphores: for each ordered pair of units (P, C) there is one counter. Bit P of `wait` in an
 //! instruction of unit C takes one from counter (P, C) before it starts, blocking while it is
 //! zero; bit C of `post` in an instruction of unit P adds one to (P, C) when it retires. This is
-//! FlightLLM's wait/release scheme (section 1.2 of the field notes) with counters.
+//! the wait/release scheme of FlightLLM (arXiv 2401.03868) with counters.
 
 use crate::spec::{FieldType, instructions};
 
