@@ -447,7 +447,14 @@ pub(crate) fn masks(insn: &Insn) -> (u8, u8) {
         Insn::Vop(i) => (i.wait, i.post),
         Insn::Quant(i) => (i.wait, i.post),
         Insn::Deq(i) => (i.wait, i.post),
-        _ => (0, 0),
+        Insn::Halt(_)
+        | Insn::Fence(_)
+        | Insn::Alu(_)
+        | Insn::Loop(_)
+        | Insn::Jump(_)
+        | Insn::Call(_)
+        | Insn::Ret(_)
+        | Insn::Rdv(_) => (0, 0),
     }
 }
 
@@ -458,7 +465,14 @@ fn unit_of(insn: &Insn) -> Unit {
         Insn::StV(_) | Insn::StK(_) | Insn::StT(_) => Unit::St,
         Insn::Mm(_) | Insn::Mv(_) => Unit::Mm,
         Insn::Vop(_) | Insn::Quant(_) | Insn::Deq(_) => Unit::Sfu,
-        _ => Unit::Sys,
+        Insn::Halt(_)
+        | Insn::Fence(_)
+        | Insn::Alu(_)
+        | Insn::Loop(_)
+        | Insn::Jump(_)
+        | Insn::Call(_)
+        | Insn::Ret(_)
+        | Insn::Rdv(_) => Unit::Sys,
     }
 }
 
