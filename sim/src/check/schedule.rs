@@ -64,6 +64,14 @@ impl Schedule {
     }
 
     fn count_in_order(&mut self, u: usize, job: &Job) -> Result<(), Violation> {
+        for (field, mask) in [("wait", job.wait), ("post", job.post)] {
+            if mask >> u & 1 == 1 {
+                return Err(Violation {
+                    problem: format!("`{field}` of {} names {} itself", name(u), name(u)),
+                    hint: "a unit executes in order and has no semaphore with itself; clear the bit",
+                });
+            }
+        }
         for p in units(job.wait) {
             if self.ordered[p][u] == 0 {
                 return Err(Violation {
@@ -239,6 +247,20 @@ mod tests {
         s.dispatch(Unit::St, job(8, 0, 0)).unwrap();
         s.halt().unwrap();
         assert!(s.dispatch(Unit::St, job(8, 0, 0)).is_err());
+    }
+
+    #[test]
+    fn a_unit_has_no_semaphore_with_itself() {
+        for unit in Unit::QUEUED {
+            let own = unit.mask();
+            for (wait, post, field) in [(own, 0, "wait"), (0, own, "post")] {
+                let mut s = Schedule::new(&HwConfig::BASE);
+                let text = s.dispatch(unit, job(wait, post, 0)).unwrap_err().problem;
+                assert!(text.starts_with(&format!("`{field}` of ")), "{text}");
+                assert!(text.ends_with(" itself"), "{text}");
+                assert!(s.dispatch(unit, job(0, 15 & !own, 0)).is_ok());
+            }
+        }
     }
 
     #[test]
