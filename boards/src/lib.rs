@@ -108,6 +108,7 @@ macro_rules! accel {
 }
 accel!(
     axi_bits,
+    axi_ports,
     mac_rows,
     sfu_lanes,
     max_tokens,

@@ -1,4 +1,4 @@
-// Purpose: top level: host registers, sequencer, four units, memories and the AXI ports.
+// Purpose: top level: front end, datapath and memory ports.
 // Latency, throughput: see docs/microarchitecture.md.
 // Back-pressure: AXI4 and AXI4-Lite on the ports.
 // Notes: ConfigHash is the hash of the other parameters as the host computes it. The trace ports
@@ -11,6 +11,7 @@ module lampyris
   import lampyris_pkg::*;
 #(
     parameter int unsigned AxiBits     = 256,
+    parameter int unsigned AxiPorts    = 1,
     parameter int unsigned MacRows     = 2,
     parameter int unsigned SfuLanes    = 8,
     parameter int unsigned MaxTokens   = 16,
@@ -69,11 +70,38 @@ module lampyris
     output logic                        m_axi_gmem0_wlast,
     input  wire logic                   m_axi_gmem0_bvalid,
     output logic                        m_axi_gmem0_bready,
-    // All writes carry the same ID, so responses need no look at it.
-    /* verilator lint_off UNUSEDSIGNAL */
     input  wire logic                   m_axi_gmem0_bid,
-    /* verilator lint_on UNUSEDSIGNAL */
     input  wire logic [1:0]             m_axi_gmem0_bresp,
+    // Second memory port: idle unless AxiPorts is 2.
+    output logic                        m_axi_gmem1_arvalid,
+    input  wire logic                   m_axi_gmem1_arready,
+    output logic [39:0]                 m_axi_gmem1_araddr,
+    output logic                        m_axi_gmem1_arid,
+    output logic [7:0]                  m_axi_gmem1_arlen,
+    output logic [2:0]                  m_axi_gmem1_arsize,
+    output logic [1:0]                  m_axi_gmem1_arburst,
+    input  wire logic                   m_axi_gmem1_rvalid,
+    output logic                        m_axi_gmem1_rready,
+    input  wire logic [AxiBits-1:0]     m_axi_gmem1_rdata,
+    input  wire logic                   m_axi_gmem1_rid,
+    input  wire logic                   m_axi_gmem1_rlast,
+    input  wire logic [1:0]             m_axi_gmem1_rresp,
+    output logic                        m_axi_gmem1_awvalid,
+    input  wire logic                   m_axi_gmem1_awready,
+    output logic [39:0]                 m_axi_gmem1_awaddr,
+    output logic                        m_axi_gmem1_awid,
+    output logic [7:0]                  m_axi_gmem1_awlen,
+    output logic [2:0]                  m_axi_gmem1_awsize,
+    output logic [1:0]                  m_axi_gmem1_awburst,
+    output logic                        m_axi_gmem1_wvalid,
+    input  wire logic                   m_axi_gmem1_wready,
+    output logic [AxiBits-1:0]          m_axi_gmem1_wdata,
+    output logic [AxiBits/8-1:0]        m_axi_gmem1_wstrb,
+    output logic                        m_axi_gmem1_wlast,
+    input  wire logic                   m_axi_gmem1_bvalid,
+    output logic                        m_axi_gmem1_bready,
+    input  wire logic                   m_axi_gmem1_bid,
+    input  wire logic [1:0]             m_axi_gmem1_bresp,
     // Trace.
     output logic [3:0]                  trace_retire_valid,
     output logic [3:0][31:0]            trace_retire_seq,
@@ -92,23 +120,15 @@ module lampyris
     output logic [13:0]                 trace_xwr_addr,
     output logic [281:0]                trace_xwr_data
 );
-  localparam int unsigned LineAw = $clog2(VmemWords / SfuLanes);
-  localparam int unsigned XbufAw = $clog2(XbufBlocks);
-
-  typedef logic [LineAw-1:0]      line_t;
-  typedef logic [SfuLanes-1:0]    mask_t;
-  typedef logic [32*SfuLanes-1:0] words_t;
-
   logic clk_i, rst_ni;
   assign clk_i  = ap_clk;
   assign rst_ni = ap_rst_n;
 
   // ---- Front end ---------------------------------------------------------------------------
   logic             clr;
-  logic [NumCounters-1:0] count;
+  logic [NumCounters-1:0] count, unit_count;
   desc_t [3:0]      desc;
-  logic [3:0]       desc_valid, desc_ready, done, busy, unit_err;
-  logic [3:0][31:0] done_seq;
+  logic [3:0]       desc_valid, desc_ready, unit_err;
   logic [3:0][7:0]  unit_err_code;
   logic             rdv_valid, rdv_ready;
   logic [17:0]      rdv_addr;
@@ -157,7 +177,7 @@ module lampyris
       .desc_valid_o(desc_valid),
       .desc_ready_i(desc_ready),
       .desc_o      (desc),
-      .done_i      (done),
+      .done_i      (trace_retire_valid),
       .err_valid_i (unit_err),
       .err_code_i  (unit_err_code),
       .rdv_valid_o (rdv_valid),
@@ -174,16 +194,82 @@ module lampyris
   assign s_axi_control_bresp = 2'b00;
   assign s_axi_control_rresp = 2'b00;
 
-  // ---- Read channel: LD and instruction cache ----------------------------------------------
+  // ---- Units and their memories ------------------------------------------------------------
   logic               ld_arvalid, ld_arready, ld_rvalid, ld_rready, ld_rlast;
   logic [39:0]        ld_araddr;
   logic [7:0]         ld_arlen;
   logic [AxiBits-1:0] ld_rdata;
   logic [1:0]         ld_rresp;
+  logic               st_awvalid, st_awready, st_wvalid, st_wready, st_wlast, st_bvalid, st_bready;
+  logic [39:0]        st_awaddr;
+  logic [7:0]         st_awlen;
+  logic [AxiBits-1:0] st_wdata;
+  logic [AxiBits/8-1:0] st_wstrb;
+  logic [1:0]         st_bresp;
 
-  axi_rd_arb #(
-      .AxiBits(AxiBits)
-  ) u_rd_arb (
+  datapath #(
+      .AxiBits    (AxiBits),
+      .MacRows    (MacRows),
+      .SfuLanes   (SfuLanes),
+      .MaxTokens  (MaxTokens),
+      .VmemWords  (VmemWords),
+      .XbufBlocks (XbufBlocks),
+      .StreamBeats(StreamBeats)
+  ) u_datapath (
+      .clk_i,
+      .rst_ni,
+      .clr_i            (clr),
+      .desc_valid_i     (desc_valid),
+      .desc_ready_o     (desc_ready),
+      .desc_i           (desc),
+      .done_o           (trace_retire_valid),
+      .done_seq_o       (trace_retire_seq),
+      .err_valid_o      (unit_err),
+      .err_code_o       (unit_err_code),
+      .count_o          (unit_count),
+      .rdv_valid_i      (rdv_valid),
+      .rdv_addr_i       (rdv_addr),
+      .rdv_ready_o      (rdv_ready),
+      .rdv_data_o       (rdv_data),
+      .ld_arvalid_o     (ld_arvalid),
+      .ld_arready_i     (ld_arready),
+      .ld_araddr_o      (ld_araddr),
+      .ld_arlen_o       (ld_arlen),
+      .ld_rvalid_i      (ld_rvalid),
+      .ld_rready_o      (ld_rready),
+      .ld_rdata_i       (ld_rdata),
+      .ld_rlast_i       (ld_rlast),
+      .ld_rresp_i       (ld_rresp),
+      .st_awvalid_o     (st_awvalid),
+      .st_awready_i     (st_awready),
+      .st_awaddr_o      (st_awaddr),
+      .st_awlen_o       (st_awlen),
+      .st_wvalid_o      (st_wvalid),
+      .st_wready_i      (st_wready),
+      .st_wdata_o       (st_wdata),
+      .st_wstrb_o       (st_wstrb),
+      .st_wlast_o       (st_wlast),
+      .st_bvalid_i      (st_bvalid),
+      .st_bready_o      (st_bready),
+      .st_bresp_i       (st_bresp),
+      .trace_vwr_valid_o(trace_vwr_valid),
+      .trace_vwr_unit_o (trace_vwr_unit),
+      .trace_vwr_line_o (trace_vwr_line),
+      .trace_vwr_mask_o (trace_vwr_mask),
+      .trace_vwr_data_o (trace_vwr_data),
+      .trace_xwr_valid_o(trace_xwr_valid),
+      .trace_xwr_addr_o (trace_xwr_addr),
+      .trace_xwr_data_o (trace_xwr_data)
+  );
+
+  // ---- Memory ports ------------------------------------------------------------------------
+  logic       read_beat, write_beat;
+  logic [1:0] port_beat;
+
+  mem_ports #(
+      .AxiBits (AxiBits),
+      .AxiPorts(AxiPorts)
+  ) u_mem_ports (
       .clk_i,
       .rst_ni,
       .ld_arvalid_i(ld_arvalid),
@@ -193,8 +279,8 @@ module lampyris
       .ld_rvalid_o (ld_rvalid),
       .ld_rready_i (ld_rready),
       .ld_rdata_o  (ld_rdata),
-      .ld_rresp_o  (ld_rresp),
       .ld_rlast_o  (ld_rlast),
+      .ld_rresp_o  (ld_rresp),
       .ic_arvalid_i(ic_arvalid),
       .ic_arready_o(ic_arready),
       .ic_araddr_i (ic_araddr),
@@ -202,276 +288,90 @@ module lampyris
       .ic_rvalid_o (ic_rvalid),
       .ic_rready_i (ic_rready),
       .ic_rdata_o  (ic_rdata),
-      .ic_rresp_o  (ic_rresp),
       .ic_rlast_o  (ic_rlast),
-      .m_arvalid_o (m_axi_gmem0_arvalid),
-      .m_arready_i (m_axi_gmem0_arready),
-      .m_araddr_o  (m_axi_gmem0_araddr),
-      .m_arlen_o   (m_axi_gmem0_arlen),
-      .m_arid_o    (m_axi_gmem0_arid),
-      .m_rvalid_i  (m_axi_gmem0_rvalid),
-      .m_rready_o  (m_axi_gmem0_rready),
-      .m_rdata_i   (m_axi_gmem0_rdata),
-      .m_rresp_i   (m_axi_gmem0_rresp),
-      .m_rlast_i   (m_axi_gmem0_rlast),
-      .m_rid_i     (m_axi_gmem0_rid)
-  );
-  assign m_axi_gmem0_arsize  = 3'($clog2(AxiBits / 8));
-  assign m_axi_gmem0_arburst = 2'b01;
-  assign m_axi_gmem0_awsize  = 3'($clog2(AxiBits / 8));
-  assign m_axi_gmem0_awburst = 2'b01;
-  assign m_axi_gmem0_awid    = 1'b0;
-
-  // ---- Memories ----------------------------------------------------------------------------
-  logic       sfu_vrd_valid, sfu_vrd_ready, st_vrd_valid, st_vrd_ready;
-  logic       mm_vwr_valid, mm_vwr_ready, sfu_vwr_valid, sfu_vwr_ready, ld_vwr_valid, ld_vwr_ready;
-  line_t      sfu_vrd_line, st_vrd_line, mm_vwr_line, sfu_vwr_line, ld_vwr_line, trace_line;
-  mask_t      mm_vwr_mask, sfu_vwr_mask, ld_vwr_mask;
-  words_t     vrd_data, mm_vwr_data, sfu_vwr_data, ld_vwr_data;
-  logic       mm_xrd_valid, mm_xrd_ready, st_xrd_valid, st_xrd_ready, xwr_valid;
-  logic [XbufAw-1:0] mm_xrd_addr, st_xrd_addr, xwr_addr;
-  act_block_t xrd_data, xwr_data;
-  logic       swr_valid, srd_valid, srd_ready;
-  logic [AxiBits-1:0] swr_data, srd_data;
-  logic [$clog2(StreamBeats+1)-1:0] stream_free;
-  logic       stream_beat, vector_beat, stream_full, mm_starved, mm_drain, mm_step;
-
-  vmem #(
-      .SfuLanes (SfuLanes),
-      .VmemWords(VmemWords)
-  ) u_vmem (
-      .clk_i,
-      .rst_ni,
-      .sfu_vrd_valid_i(sfu_vrd_valid),
-      .sfu_vrd_line_i (sfu_vrd_line),
-      .sfu_vrd_ready_o(sfu_vrd_ready),
-      .st_vrd_valid_i (st_vrd_valid),
-      .st_vrd_line_i  (st_vrd_line),
-      .st_vrd_ready_o (st_vrd_ready),
-      .vrd_data_o     (vrd_data),
-      .rdv_valid_i    (rdv_valid),
-      .rdv_addr_i     (rdv_addr),
-      .rdv_ready_o    (rdv_ready),
-      .rdv_data_o     (rdv_data),
-      .mm_vwr_valid_i (mm_vwr_valid),
-      .mm_vwr_line_i  (mm_vwr_line),
-      .mm_vwr_mask_i  (mm_vwr_mask),
-      .mm_vwr_data_i  (mm_vwr_data),
-      .mm_vwr_ready_o (mm_vwr_ready),
-      .sfu_vwr_valid_i(sfu_vwr_valid),
-      .sfu_vwr_line_i (sfu_vwr_line),
-      .sfu_vwr_mask_i (sfu_vwr_mask),
-      .sfu_vwr_data_i (sfu_vwr_data),
-      .sfu_vwr_ready_o(sfu_vwr_ready),
-      .ld_vwr_valid_i (ld_vwr_valid),
-      .ld_vwr_line_i  (ld_vwr_line),
-      .ld_vwr_mask_i  (ld_vwr_mask),
-      .ld_vwr_data_i  (ld_vwr_data),
-      .ld_vwr_ready_o (ld_vwr_ready),
-      .trace_valid_o  (trace_vwr_valid),
-      .trace_unit_o   (trace_vwr_unit),
-      .trace_line_o   (trace_line),
-      .trace_mask_o   (trace_vwr_mask),
-      .trace_data_o   (trace_vwr_data)
-  );
-  assign trace_vwr_line = 18'(trace_line);
-
-  xbuf #(
-      .XbufBlocks(XbufBlocks)
-  ) u_xbuf (
-      .clk_i,
-      .mm_xrd_valid_i(mm_xrd_valid),
-      .mm_xrd_addr_i (mm_xrd_addr),
-      .mm_xrd_ready_o(mm_xrd_ready),
-      .st_xrd_valid_i(st_xrd_valid),
-      .st_xrd_addr_i (st_xrd_addr),
-      .st_xrd_ready_o(st_xrd_ready),
-      .xrd_data_o    (xrd_data),
-      .xwr_valid_i   (xwr_valid),
-      .xwr_addr_i    (xwr_addr),
-      .xwr_data_i    (xwr_data)
+      .ic_rresp_o  (ic_rresp),
+      .st_awvalid_i(st_awvalid),
+      .st_awready_o(st_awready),
+      .st_awaddr_i (st_awaddr),
+      .st_awlen_i  (st_awlen),
+      .st_wvalid_i (st_wvalid),
+      .st_wready_o (st_wready),
+      .st_wdata_i  (st_wdata),
+      .st_wstrb_i  (st_wstrb),
+      .st_wlast_i  (st_wlast),
+      .st_bvalid_o (st_bvalid),
+      .st_bready_i (st_bready),
+      .st_bresp_o  (st_bresp),
+      .m0_arvalid_o(m_axi_gmem0_arvalid),
+      .m0_arready_i(m_axi_gmem0_arready),
+      .m0_araddr_o (m_axi_gmem0_araddr),
+      .m0_arid_o   (m_axi_gmem0_arid),
+      .m0_arlen_o  (m_axi_gmem0_arlen),
+      .m0_arsize_o (m_axi_gmem0_arsize),
+      .m0_arburst_o(m_axi_gmem0_arburst),
+      .m0_rvalid_i (m_axi_gmem0_rvalid),
+      .m0_rready_o (m_axi_gmem0_rready),
+      .m0_rdata_i  (m_axi_gmem0_rdata),
+      .m0_rid_i    (m_axi_gmem0_rid),
+      .m0_rlast_i  (m_axi_gmem0_rlast),
+      .m0_rresp_i  (m_axi_gmem0_rresp),
+      .m0_awvalid_o(m_axi_gmem0_awvalid),
+      .m0_awready_i(m_axi_gmem0_awready),
+      .m0_awaddr_o (m_axi_gmem0_awaddr),
+      .m0_awid_o   (m_axi_gmem0_awid),
+      .m0_awlen_o  (m_axi_gmem0_awlen),
+      .m0_awsize_o (m_axi_gmem0_awsize),
+      .m0_awburst_o(m_axi_gmem0_awburst),
+      .m0_wvalid_o (m_axi_gmem0_wvalid),
+      .m0_wready_i (m_axi_gmem0_wready),
+      .m0_wdata_o  (m_axi_gmem0_wdata),
+      .m0_wstrb_o  (m_axi_gmem0_wstrb),
+      .m0_wlast_o  (m_axi_gmem0_wlast),
+      .m0_bvalid_i (m_axi_gmem0_bvalid),
+      .m0_bready_o (m_axi_gmem0_bready),
+      .m0_bid_i    (m_axi_gmem0_bid),
+      .m0_bresp_i  (m_axi_gmem0_bresp),
+      .m1_arvalid_o(m_axi_gmem1_arvalid),
+      .m1_arready_i(m_axi_gmem1_arready),
+      .m1_araddr_o (m_axi_gmem1_araddr),
+      .m1_arid_o   (m_axi_gmem1_arid),
+      .m1_arlen_o  (m_axi_gmem1_arlen),
+      .m1_arsize_o (m_axi_gmem1_arsize),
+      .m1_arburst_o(m_axi_gmem1_arburst),
+      .m1_rvalid_i (m_axi_gmem1_rvalid),
+      .m1_rready_o (m_axi_gmem1_rready),
+      .m1_rdata_i  (m_axi_gmem1_rdata),
+      .m1_rid_i    (m_axi_gmem1_rid),
+      .m1_rlast_i  (m_axi_gmem1_rlast),
+      .m1_rresp_i  (m_axi_gmem1_rresp),
+      .m1_awvalid_o(m_axi_gmem1_awvalid),
+      .m1_awready_i(m_axi_gmem1_awready),
+      .m1_awaddr_o (m_axi_gmem1_awaddr),
+      .m1_awid_o   (m_axi_gmem1_awid),
+      .m1_awlen_o  (m_axi_gmem1_awlen),
+      .m1_awsize_o (m_axi_gmem1_awsize),
+      .m1_awburst_o(m_axi_gmem1_awburst),
+      .m1_wvalid_o (m_axi_gmem1_wvalid),
+      .m1_wready_i (m_axi_gmem1_wready),
+      .m1_wdata_o  (m_axi_gmem1_wdata),
+      .m1_wstrb_o  (m_axi_gmem1_wstrb),
+      .m1_wlast_o  (m_axi_gmem1_wlast),
+      .m1_bvalid_i (m_axi_gmem1_bvalid),
+      .m1_bready_o (m_axi_gmem1_bready),
+      .m1_bid_i    (m_axi_gmem1_bid),
+      .m1_bresp_i  (m_axi_gmem1_bresp),
+      .read_beat_o (read_beat),
+      .write_beat_o(write_beat),
+      .port_beat_o (port_beat)
   );
 
-  stream_fifo #(
-      .AxiBits    (AxiBits),
-      .StreamBeats(StreamBeats)
-  ) u_stream (
-      .clk_i,
-      .rst_ni,
-      .clr_i      (clr),
-      .swr_valid_i(swr_valid),
-      .swr_data_i (swr_data),
-      .free_o     (stream_free),
-      .srd_valid_o(srd_valid),
-      .srd_data_o (srd_data),
-      .srd_ready_i(srd_ready)
-  );
-
-  // ---- Units -------------------------------------------------------------------------------
-  ld_unit #(
-      .AxiBits    (AxiBits),
-      .SfuLanes   (SfuLanes),
-      .VmemWords  (VmemWords),
-      .StreamBeats(StreamBeats)
-  ) u_ld (
-      .clk_i,
-      .rst_ni,
-      .clr_i        (clr),
-      .desc_valid_i (desc_valid[UnitLd]),
-      .desc_ready_o (desc_ready[UnitLd]),
-      .desc_i       (desc[UnitLd]),
-      .done_o       (done[UnitLd]),
-      .done_seq_o   (done_seq[UnitLd]),
-      .busy_o       (busy[UnitLd]),
-      .err_valid_o  (unit_err[UnitLd]),
-      .err_code_o   (unit_err_code[UnitLd]),
-      .arvalid_o    (ld_arvalid),
-      .arready_i    (ld_arready),
-      .araddr_o     (ld_araddr),
-      .arlen_o      (ld_arlen),
-      .rvalid_i     (ld_rvalid),
-      .rready_o     (ld_rready),
-      .rdata_i      (ld_rdata),
-      .rresp_i      (ld_rresp),
-      .rlast_i      (ld_rlast),
-      .swr_valid_o  (swr_valid),
-      .swr_data_o   (swr_data),
-      .free_i       (stream_free),
-      .vwr_valid_o  (ld_vwr_valid),
-      .vwr_line_o   (ld_vwr_line),
-      .vwr_mask_o   (ld_vwr_mask),
-      .vwr_data_o   (ld_vwr_data),
-      .vwr_ready_i  (ld_vwr_ready),
-      .stream_full_o(stream_full),
-      .stream_beat_o(stream_beat),
-      .vector_beat_o(vector_beat)
-  );
-
-  st_unit #(
-      .AxiBits   (AxiBits),
-      .SfuLanes  (SfuLanes),
-      .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
-  ) u_st (
-      .clk_i,
-      .rst_ni,
-      .clr_i       (clr),
-      .desc_valid_i(desc_valid[UnitSt]),
-      .desc_ready_o(desc_ready[UnitSt]),
-      .desc_i      (desc[UnitSt]),
-      .done_o      (done[UnitSt]),
-      .done_seq_o  (done_seq[UnitSt]),
-      .busy_o      (busy[UnitSt]),
-      .err_valid_o (unit_err[UnitSt]),
-      .err_code_o  (unit_err_code[UnitSt]),
-      .vrd_valid_o (st_vrd_valid),
-      .vrd_line_o  (st_vrd_line),
-      .vrd_ready_i (st_vrd_ready),
-      .vrd_data_i  (vrd_data),
-      .xrd_valid_o (st_xrd_valid),
-      .xrd_addr_o  (st_xrd_addr),
-      .xrd_ready_i (st_xrd_ready),
-      .xrd_data_i  (xrd_data),
-      .awvalid_o   (m_axi_gmem0_awvalid),
-      .awready_i   (m_axi_gmem0_awready),
-      .awaddr_o    (m_axi_gmem0_awaddr),
-      .awlen_o     (m_axi_gmem0_awlen),
-      .wvalid_o    (m_axi_gmem0_wvalid),
-      .wready_i    (m_axi_gmem0_wready),
-      .wdata_o     (m_axi_gmem0_wdata),
-      .wstrb_o     (m_axi_gmem0_wstrb),
-      .wlast_o     (m_axi_gmem0_wlast),
-      .bvalid_i    (m_axi_gmem0_bvalid),
-      .bready_o    (m_axi_gmem0_bready),
-      .bresp_i     (m_axi_gmem0_bresp)
-  );
-
-  mm_unit #(
-      .AxiBits   (AxiBits),
-      .MacRows   (MacRows),
-      .SfuLanes  (SfuLanes),
-      .MaxTokens (MaxTokens),
-      .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
-  ) u_mm (
-      .clk_i,
-      .rst_ni,
-      .clr_i       (clr),
-      .desc_valid_i(desc_valid[UnitMm]),
-      .desc_ready_o(desc_ready[UnitMm]),
-      .desc_i      (desc[UnitMm]),
-      .done_o      (done[UnitMm]),
-      .done_seq_o  (done_seq[UnitMm]),
-      .busy_o      (busy[UnitMm]),
-      .err_valid_o (unit_err[UnitMm]),
-      .err_code_o  (unit_err_code[UnitMm]),
-      .srd_valid_i (srd_valid),
-      .srd_data_i  (srd_data),
-      .srd_ready_o (srd_ready),
-      .xrd_valid_o (mm_xrd_valid),
-      .xrd_addr_o  (mm_xrd_addr),
-      .xrd_ready_i (mm_xrd_ready),
-      .xrd_data_i  (xrd_data),
-      .vwr_valid_o (mm_vwr_valid),
-      .vwr_line_o  (mm_vwr_line),
-      .vwr_mask_o  (mm_vwr_mask),
-      .vwr_data_o  (mm_vwr_data),
-      .vwr_ready_i (mm_vwr_ready),
-      .starved_o   (mm_starved),
-      .drain_wait_o(mm_drain),
-      .step_o      (mm_step)
-  );
-
-  sfu_unit #(
-      .SfuLanes  (SfuLanes),
-      .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
-  ) u_sfu (
-      .clk_i,
-      .rst_ni,
-      .clr_i       (clr),
-      .desc_valid_i(desc_valid[UnitSfu]),
-      .desc_ready_o(desc_ready[UnitSfu]),
-      .desc_i      (desc[UnitSfu]),
-      .done_o      (done[UnitSfu]),
-      .done_seq_o  (done_seq[UnitSfu]),
-      .busy_o      (busy[UnitSfu]),
-      .err_valid_o (unit_err[UnitSfu]),
-      .err_code_o  (unit_err_code[UnitSfu]),
-      .vrd_valid_o (sfu_vrd_valid),
-      .vrd_line_o  (sfu_vrd_line),
-      .vrd_ready_i (sfu_vrd_ready),
-      .vrd_data_i  (vrd_data),
-      .vwr_valid_o (sfu_vwr_valid),
-      .vwr_line_o  (sfu_vwr_line),
-      .vwr_mask_o  (sfu_vwr_mask),
-      .vwr_data_o  (sfu_vwr_data),
-      .vwr_ready_i (sfu_vwr_ready),
-      .xwr_valid_o (xwr_valid),
-      .xwr_addr_o  (xwr_addr),
-      .xwr_data_o  (xwr_data)
-  );
-
-  // ---- Counters and trace ------------------------------------------------------------------
   always_comb begin
-    count                 = '0;
-    count[CntBusyLd+:4]   = busy;
-    count[CntReadBeats]   = m_axi_gmem0_rvalid && m_axi_gmem0_rready;
-    count[CntWriteBeats]  = m_axi_gmem0_wvalid && m_axi_gmem0_wready;
-    count[CntStreamBeats] = stream_beat;
-    count[CntVectorBeats] = vector_beat;
-    count[CntPortBeats]   = count[CntReadBeats] || count[CntWriteBeats];
-    count[CntMmStarved]   = mm_starved;
-    count[CntMmDrain]     = mm_drain;
-    count[CntStreamFull]  = stream_full;
-    count[CntMacSteps]    = mm_step;
+    count                = unit_count;
+    count[CntReadBeats]  = read_beat;
+    count[CntWriteBeats] = write_beat;
+    count[CntPortBeats]  = port_beat[0];
+    count[CntPort1Beats] = port_beat[1];
   end
-
-  assign trace_retire_valid = done;
-  assign trace_retire_seq   = done_seq;
-  assign trace_xwr_valid    = xwr_valid;
-  assign trace_xwr_addr     = 14'(xwr_addr);
-  assign trace_xwr_data     = xwr_data;
 endmodule
 
 `default_nettype wire

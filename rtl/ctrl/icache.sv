@@ -2,8 +2,10 @@
 // Latency: 1 cycle on a hit; a miss costs the burst of one line and 2 cycles.
 // Throughput: one instruction every 2 cycles.
 // Back-pressure: req_i is taken when ready_o; the answer (valid_o or err_o) is a pulse.
-// Notes: lines are numbered relative to base_i; flush_i forgets all lines. After an error response
-//        the burst is drained before err_o is raised; clr_i discards a burst under way.
+// Notes: lines are numbered relative to base_i; flush_i forgets all lines. After a hit the next
+//        line is fetched if it is absent; hits go on meanwhile. An error response to such a fetch
+//        is forgotten; the lookup that needs the line asks again. clr_i and flush_i discard a
+//        burst under way.
 
 `default_nettype none
 
@@ -46,35 +48,50 @@ module icache #(
   localparam int unsigned IdxW     = $clog2(IcacheLines);
   localparam int unsigned TagW     = 22 - IdxW;
 
-  typedef enum logic [2:0] {
+  // Lookups and the fill of a line run side by side, so that a prefetch does not delay hits.
+  typedef enum logic [1:0] {
     StIdle,
     StLookup,
-    StAddress,
-    StFill,
-    StRead,
-    StDiscard
+    StMiss
   } state_e;
 
+  typedef enum logic [1:0] {
+    FillIdle,
+    FillAddress,
+    FillBeats,
+    FillDiscard
+  } fill_e;
+
   state_e                 state_q;
+  fill_e                  fill_q;
   logic [IcacheLines-1:0] present_q;
   logic [TagW-1:0]        tags[IcacheLines];
   logic [23:0]            pc_q;
+  logic [21:0]            next_q, fill_line_q, look_line;
   logic [BeatW-1:0]       beat_q;
-  logic                   failed_q, beat, last, hit;
-  logic [IdxW-1:0]        index;
+  logic                   prefetch_q, demand_q, bad_q, failed_q;
+  logic                   beat, last, good, present, hit, demand, prefetch, start;
+  logic [IdxW-1:0]        fill_index;
 
-  assign index = pc_q[2+:IdxW];
-  assign hit   = present_q[index] && tags[index] == pc_q[23:2+IdxW];
-  assign beat  = rvalid_i && rready_o;
-  assign last  = beat && rlast_i;
+  // Between lookups the tags tell whether the line after the last hit is there.
+  assign look_line  = state_q == StIdle ? next_q : pc_q[23:2];
+  assign present    = present_q[look_line[IdxW-1:0]] && tags[look_line[IdxW-1:0]] == look_line[21:IdxW];
+  assign hit        = state_q != StIdle && present;
+  assign demand     = state_q != StIdle && !present && !failed_q;
+  assign prefetch   = state_q == StIdle && prefetch_q && !present;
+  assign start      = fill_q == FillIdle && (demand || prefetch) && !flush_i;
+  assign fill_index = fill_line_q[IdxW-1:0];
+  assign beat       = rvalid_i && rready_o;
+  assign last       = beat && rlast_i;
+  assign good       = !bad_q && rresp_i == 2'b00;
 
   assign ready_o   = state_q == StIdle && !flush_i;
   assign valid_o   = state_q == StLookup && hit;
-  assign err_o     = state_q == StLookup && !hit && failed_q;
-  assign arvalid_o = state_q == StAddress;
-  assign araddr_o  = base_i + {11'd0, pc_q[23:2], 7'd0};
+  assign err_o     = state_q == StMiss && failed_q;
+  assign arvalid_o = fill_q == FillAddress;
+  assign araddr_o  = base_i + {11'd0, fill_line_q, 7'd0};
   assign arlen_o   = 8'(Beats - 1);
-  assign rready_o  = state_q == StFill || state_q == StDiscard;
+  assign rready_o  = fill_q == FillBeats || fill_q == FillDiscard;
   assign beat_o    = beat;
 
   // Line storage: one row is read at a lookup, beats are written as they come.
@@ -83,9 +100,9 @@ module icache #(
   logic [RowBeats-1:0]     wmask;
   logic                    re;
 
-  assign re    = (state_q == StIdle && req_i) || state_q == StRead;
+  assign re    = (state_q == StIdle && req_i) || state_q == StMiss;
   assign raddr = state_q == StIdle ? pc_i[2+IdxW-1-:IdxW+RowIdxW] : pc_q[2+IdxW-1-:IdxW+RowIdxW];
-  assign waddr = {index, beat_q[BeatW-1-:RowIdxW]};
+  assign waddr = {fill_index, beat_q[BeatW-1-:RowIdxW]};
 
   if (RowBeats == 1) begin : gen_whole
     assign wmask = 1'b1;
@@ -99,7 +116,7 @@ module icache #(
       .MaskWidth(AxiBits)
   ) u_lines (
       .clk_i,
-      .we_i   (beat),
+      .we_i   (beat && fill_q == FillBeats),
       .waddr_i(waddr),
       .wmask_i(wmask),
       .wdata_i({RowBeats{rdata_i}}),
@@ -116,42 +133,68 @@ module icache #(
 
   always_ff @(posedge clk_i) begin
     if (state_q == StIdle) pc_q <= pc_i;
-    if (last) tags[index] <= pc_q[23:2+IdxW];
-    if (state_q == StAddress) beat_q <= '0;
+    if (valid_o) next_q <= pc_q[23:2] + 22'd1;
+    if (start) begin
+      fill_line_q <= look_line;
+      demand_q    <= demand;
+    end
+    if (last && fill_q == FillBeats) tags[fill_index] <= fill_line_q[21:IdxW];
+    if (fill_q == FillAddress) beat_q <= '0;
     else if (beat) beat_q <= beat_q + 1'b1;
   end
 
-  // Is a burst under way that a soft reset has to wait for?
-  logic pending;
-  assign pending = (state_q == StAddress && arready_i) ||
-                   ((state_q == StFill || state_q == StDiscard) && !last);
-
+  // Lookup.
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) begin
-      state_q   <= (rst_ni && pending) ? StDiscard : StIdle;
-      present_q <= '0;
-      failed_q  <= 1'b0;
+      state_q    <= StIdle;
+      failed_q   <= 1'b0;
+      prefetch_q <= 1'b0;
     end else begin
-      if (flush_i) present_q <= '0;
+      if (valid_o) prefetch_q <= 1'b1;
+      else if (state_q == StIdle && (start || present)) prefetch_q <= 1'b0;
+      if (flush_i) prefetch_q <= 1'b0;
+      // Only the line that the lookup itself asked for fails it: a prefetch may end in no memory.
+      if (state_q == StIdle) failed_q <= 1'b0;
+      else if (last && fill_q == FillBeats && demand_q && !good) failed_q <= 1'b1;
       unique case (state_q)
-        StIdle: begin
-          failed_q <= 1'b0;
-          if (req_i && ready_o) state_q <= StLookup;
+        StIdle:   if (req_i && ready_o) state_q <= StLookup;
+        StLookup: state_q <= hit ? StIdle : StMiss;
+        default: begin
+          if (failed_q) state_q <= StIdle;
+          else if (hit) state_q <= StLookup;
         end
-        StLookup: state_q <= (hit || failed_q) ? StIdle : StAddress;
-        StAddress: begin
-          present_q[index] <= 1'b0;
-          if (arready_i) state_q <= StFill;
-        end
-        StFill: begin
-          if (beat && rresp_i != 2'b00) failed_q <= 1'b1;
-          if (last) begin
-            present_q[index] <= !failed_q && rresp_i == 2'b00;
-            state_q          <= StRead;
+      endcase
+    end
+  end
+
+  // Fill. A reset or flush does not stop a burst that the arbiter has taken, but forgets it.
+  logic taken;
+  assign taken = (fill_q == FillAddress && arready_i) ||
+                 ((fill_q == FillBeats || fill_q == FillDiscard) && !last);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || clr_i || flush_i) begin
+      fill_q    <= (rst_ni && taken) ? FillDiscard : FillIdle;
+      present_q <= '0;
+      bad_q     <= 1'b0;
+    end else begin
+      unique case (fill_q)
+        FillIdle: begin
+          bad_q <= 1'b0;
+          if (start) begin
+            fill_q                         <= FillAddress;
+            present_q[look_line[IdxW-1:0]] <= 1'b0;
           end
         end
-        StDiscard: if (last) state_q <= StIdle;
-        default: state_q <= StLookup;
+        FillAddress: if (arready_i) fill_q <= FillBeats;
+        FillBeats: begin
+          if (beat && rresp_i != 2'b00) bad_q <= 1'b1;
+          if (last) begin
+            present_q[fill_index] <= good;
+            fill_q                <= FillIdle;
+          end
+        end
+        default: if (last) fill_q <= FillIdle;
       endcase
     end
   end

@@ -347,7 +347,7 @@ package lampyris_isa_pkg;
   localparam int unsigned CntMmDrain = 20;
   localparam int unsigned CntStreamFull = 21;
   localparam int unsigned CntMacSteps = 22;
-  localparam int unsigned CntReserved = 23;
+  localparam int unsigned CntPort1Beats = 23;
   localparam int unsigned NumCounters = 24;
 
   localparam logic [7:0] ErrIllegal = 8'd1;

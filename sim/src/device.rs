@@ -82,6 +82,25 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// Beats read over all memory ports. The read counter is port 0's; on a second port only
+    /// instructions are read.
+    pub fn dram_read_beats(&self, config: &HwConfig) -> u64 {
+        let second = if config.axi_ports == 2 {
+            self.get("fetch_beats")
+        } else {
+            0
+        };
+        self.get("read_beats") + second
+    }
+
+    /// Share of the cycles in which a memory port moved a beat, averaged over the ports.
+    pub fn port_share(&self, config: &HwConfig) -> f64 {
+        let slots = self.get("cycles") * u64::from(config.axi_ports);
+        (self.get("port_beats") + self.get("port1_beats")) as f64 / slots.max(1) as f64
+    }
+}
+
 /// One accelerator with its memory. Object safe, so that model and RTL can face each other.
 pub trait Device {
     /// The configuration.

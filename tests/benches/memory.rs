@@ -175,7 +175,8 @@ fn report(
     let get = |name| call.counters.get(name) as f64;
     let cycles = get("cycles");
     let clock = f64::from(config.clock_khz) * 1e3;
-    let bytes = (get("read_beats") + get("write_beats")) * f64::from(config.beat_bytes());
+    let beats = call.counters.dram_read_beats(config) as f64 + get("write_beats");
+    let bytes = beats * f64::from(config.beat_bytes());
     let share = dram.share(bytes, cycles / clock);
     let label = |what: &str| format!("{} at {}: {what}", dram.timing.name, args.kv_length);
     let name = label("share of the pins' peak, with the DRAM model");

@@ -273,7 +273,7 @@ fn accelerator(bundle: &Bundle, call: &Call, figures: &mut Figures) {
     add(
         figures,
         "DRAM bytes per token",
-        (get("read_beats") + get("write_beats")) * beat,
+        (call.counters.dram_read_beats(&bundle.config) as f64 + get("write_beats")) * beat,
         "B",
     );
     add(
@@ -282,7 +282,7 @@ fn accelerator(bundle: &Bundle, call: &Call, figures: &mut Figures) {
         get("fetch_beats") * beat,
         "B",
     );
-    let share = 100.0 * get("port_beats") / cycles;
+    let share = 100.0 * call.counters.port_share(&bundle.config);
     let name = format!("decode at {KV_LENGTH} positions: memory port busy");
     figures.judge(name, share, "% of cycles", level, Target::AtLeast(85.0));
     for unit in [

@@ -79,6 +79,7 @@ fn random_programs_agree_on_unusual_shapes() {
     // Each parameter at its least, and each at its greatest or at a value in between.
     let least = HwConfig {
         axi_bits: 128,
+        axi_ports: 2,
         mac_rows: 16,
         sfu_lanes: 4,
         max_tokens: 1,
@@ -91,6 +92,7 @@ fn random_programs_agree_on_unusual_shapes() {
     };
     let greatest = HwConfig {
         axi_bits: 512,
+        axi_ports: 1,
         mac_rows: 1,
         sfu_lanes: 8,
         max_tokens: 32,
@@ -164,11 +166,13 @@ fn a_program_that_waits_for_ever_is_reported_with_its_reason() {
 fn error_responses_of_the_memory_stop_the_program() {
     let text =
         "ld.v addr=0x10000 count=600 rows=1 post=2\nst.v wait=1 addr=0x14000 count=600\nhalt";
-    // Burst 0 reads instructions; two bursts each bring and take the data.
+    // Burst 0 reads the instructions and burst 1, in advance, the line behind them, whose failure
+    // concerns nobody; two bursts each bring and take the data.
     for (fail_read, fail_write, code) in [
         (None, None, 0),
         (Some(0), None, 4),
-        (Some(1), None, 4),
+        (Some(1), None, 0),
+        (Some(2), None, 4),
         (Some(3), None, 4),
         (None, Some(0), 4),
         (None, Some(2), 4),

@@ -290,14 +290,65 @@ fn counters_tell_what_happened() {
     assert_eq!(counters.get("insns"), 3);
     assert_eq!(counters.get("vector_beats"), beats);
     assert_eq!(counters.get("write_beats"), beats);
-    assert_eq!(counters.get("fetch_beats"), 4);
-    assert_eq!(counters.get("read_beats"), beats + 4);
+    // One line of instructions and, in advance, the next.
+    assert_eq!(counters.get("fetch_beats"), 8);
+    assert_eq!(counters.get("read_beats"), beats + 8);
     assert_eq!(counters.get("stream_beats"), 0);
     assert!(counters.get("cycles") > counters.get("stall_fence"));
     assert!(counters.get("wait_st") > 0 && counters.get("busy_ld") > 0);
-    assert_eq!(counters.get("reserved"), 0);
+    assert!(counters.get("port_beats") >= beats + 8);
+    assert_eq!(counters.get("port1_beats"), 0);
     // They stand still while nothing runs, and a start clears them.
     assert_eq!(device.counters().unwrap(), counters);
     assert_eq!(run(&mut *device, "halt", [0; 8]), Outcome::Halted(0));
     assert_eq!(device.counters().unwrap().get("insns"), 1);
+}
+
+#[test]
+fn a_store_on_the_second_port_is_seen_by_loads_on_the_first() {
+    let text = "ld.v addr=0x4000 count=200 rows=1 post=2
+         st.v wait=1 addr=0x6000 count=200 post=1
+         ld.v wait=2 addr=0x6000 count=200 rows=1 dst=400 post=2
+         st.v wait=1 addr=0x7000 count=200 src=400
+         halt code=5";
+    for (name, mut device) in (0..4).flat_map(|seed| devices(HwConfig::WIDE, seed)) {
+        assert_eq!(run(&mut *device, text, [0; 8]), Outcome::Halted(5));
+        let expected = bytes(&*device, 0x4000, 800);
+        assert_eq!(bytes(&*device, 0x7000, 800), expected, "{name}");
+        if name == "model" {
+            continue;
+        }
+        let counters = device.counters().unwrap();
+        // 800 bytes from or to a multiple of 64: 13 beats.
+        assert_eq!(counters.get("read_beats"), 26);
+        assert_eq!(counters.get("vector_beats"), 26);
+        assert_eq!(counters.get("port_beats"), 26);
+        assert_eq!(counters.get("write_beats"), 26);
+        let fetched = counters.get("fetch_beats");
+        assert!((4..=6).contains(&fetched), "{fetched}");
+        assert_eq!(counters.dram_read_beats(&HwConfig::WIDE), 26 + fetched);
+        // Both channels of a port may move a beat in one cycle.
+        let second = counters.get("port1_beats");
+        assert!((26..=26 + fetched).contains(&second), "{second}");
+        let share = (26 + second) as f64 / (2 * counters.get("cycles")) as f64;
+        assert!((counters.port_share(&HwConfig::WIDE) - share).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn instructions_fetched_in_advance_are_forgotten_at_a_start() {
+    // The line behind the `halt` is still under way when the next program replaces it.
+    let before = "halt code=1\n".to_string() + &"halt code=9\n".repeat(7);
+    let count = "alu rd=1 rs=1 use_imm=1 imm=1\n";
+    let after = count.repeat(6) + "halt code=2";
+    for config in [HwConfig::SMALL, HwConfig::WIDE] {
+        for seed in 0..30 {
+            let mut device = rtl(config, seed);
+            for _ in 0..4 {
+                assert_eq!(run(&mut *device, &before, [0; 8]), Outcome::Halted(1));
+                assert_eq!(run(&mut *device, &after, [0; 8]), Outcome::Halted(2));
+                assert_eq!(device.results().unwrap()[0], 6, "seed {seed}");
+            }
+        }
+    }
 }

@@ -61,6 +61,7 @@ pub struct Model {
 #[allow(missing_docs)] // the same names as in HwConfig
 pub struct Config {
     pub axi_bits: u32,
+    pub axi_ports: u32,
     pub mac_rows: u32,
     pub sfu_lanes: u32,
     pub max_tokens: u32,
@@ -78,6 +79,7 @@ macro_rules! convert {
             fn from(c: $from) -> Self {
                 $to {
                     axi_bits: c.axi_bits,
+                    axi_ports: c.axi_ports,
                     mac_rows: c.mac_rows,
                     sfu_lanes: c.sfu_lanes,
                     max_tokens: c.max_tokens,

@@ -10,8 +10,10 @@ use std::fmt;
 /// UpperCamelCase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HwConfig {
-    /// Data bits of the memory port: 128, 256 or 512.
+    /// Data bits of a memory port: 128, 256 or 512.
     pub axi_bits: u32,
+    /// Memory ports: 1, or 2 with loads on the first, instructions and stores on the second.
+    pub axi_ports: u32,
     /// Rows that the matrix unit multiplies in parallel (each with 32 lanes): 1, 2, 4, 8 or 16.
     pub mac_rows: u32,
     /// f32 lanes of the special-function unit: 2, 4 or 8.
@@ -59,6 +61,7 @@ impl HwConfig {
     /// The default: 64 INT8 lanes fed by one 256-bit port, as much as 4-bit weights need.
     pub const BASE: HwConfig = HwConfig {
         axi_bits: 256,
+        axi_ports: 1,
         mac_rows: 2,
         sfu_lanes: 8,
         max_tokens: 16,
@@ -73,6 +76,7 @@ impl HwConfig {
     /// The smallest: fits an LFE5U-85F beside a memory controller and runs the `tiny` model.
     pub const SMALL: HwConfig = HwConfig {
         axi_bits: 128,
+        axi_ports: 1,
         mac_rows: 1,
         sfu_lanes: 2,
         max_tokens: 2,
@@ -84,9 +88,10 @@ impl HwConfig {
         clock_khz: 50_000,
     };
 
-    /// A wide one: 128 lanes on a 512-bit port.
+    /// A wide one: 128 lanes, a 512-bit port for their weights and a second for the rest.
     pub const WIDE: HwConfig = HwConfig {
         axi_bits: 512,
+        axi_ports: 2,
         mac_rows: 4,
         stream_beats: 1024,
         ..HwConfig::BASE
@@ -100,9 +105,10 @@ impl HwConfig {
     ];
 
     /// Parameters that are elaborated into the RTL: name in the top level and value.
-    pub fn parameters(&self) -> [(&'static str, u32); 9] {
+    pub fn parameters(&self) -> [(&'static str, u32); 10] {
         [
             ("AxiBits", self.axi_bits),
+            ("AxiPorts", self.axi_ports),
             ("MacRows", self.mac_rows),
             ("SfuLanes", self.sfu_lanes),
             ("MaxTokens", self.max_tokens),
@@ -130,7 +136,7 @@ impl HwConfig {
         self.mac_rows * BLOCK as u32
     }
 
-    /// Bytes of a beat on the memory port.
+    /// Bytes of a beat on a memory port.
     pub const fn beat_bytes(&self) -> u32 {
         self.axi_bits / 8
     }
@@ -147,6 +153,12 @@ impl HwConfig {
                 self.axi_bits,
                 power(self.axi_bits, 128, 512),
                 "128, 256 or 512",
+            ),
+            (
+                "axi_ports",
+                self.axi_ports,
+                (1..=2).contains(&self.axi_ports),
+                "1 or 2",
             ),
             (
                 "mac_rows",
@@ -228,6 +240,14 @@ mod tests {
                     .all(|(_, other)| other.hash() != config.hash())
             );
         }
+        let ports = HwConfig {
+            axi_ports: 3,
+            ..HwConfig::WIDE
+        };
+        assert_eq!(
+            ports.check().unwrap_err().to_string(),
+            "`axi_ports` is 3, allowed: 1 or 2"
+        );
         let bad = HwConfig {
             mac_rows: 3,
             ..HwConfig::BASE

@@ -62,14 +62,17 @@ pub const COUNTERS: [(&str, &str); 24] = [
     ("busy_st", "Cycles in which ST executes an instruction."),
     ("busy_mm", "Cycles in which MM executes an instruction."),
     ("busy_sfu", "Cycles in which MISC executes an instruction."),
-    ("read_beats", "Beats received on the read data channel."),
-    ("write_beats", "Beats sent on the write data channel."),
+    (
+        "read_beats",
+        "Beats received on the read data channel of port 0.",
+    ),
+    ("write_beats", "Beats sent on the write data channels."),
     ("stream_beats", "Beats that entered the weight stream."),
     ("vector_beats", "Beats loaded to vector memory."),
     ("fetch_beats", "Beats of instructions."),
     (
         "port_beats",
-        "Cycles in which a read or a write beat moved.",
+        "Cycles in which a read or a write beat moved on port 0.",
     ),
     (
         "stall_queue",
@@ -103,7 +106,10 @@ pub const COUNTERS: [(&str, &str); 24] = [
         "mac_steps",
         "Steps of the multiplier array (mac_rows x 32 products each).",
     ),
-    ("reserved", "Reads zero."),
+    (
+        "port1_beats",
+        "Cycles in which a read or a write beat moved on port 1.",
+    ),
 ];
 
 /// Errors that stop the accelerator, as in STATUS bits 15:8.
@@ -117,7 +123,7 @@ pub const ERRORS: [(u8, &str); 5] = [
         3,
         "address: outside vector memory or activation buffer, or misaligned",
     ),
-    (4, "memory: error response on the memory port"),
+    (4, "memory: error response on a memory port"),
     (5, "operand: count or token number out of range"),
 ];
 

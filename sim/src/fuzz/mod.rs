@@ -182,6 +182,7 @@ impl Case {
         prepare(&mut model);
         let options = RtlOptions {
             timing: self.timing,
+            timing1: self.timing1(),
             seed: self.seed as u32,
             ..RtlOptions::default()
         };
@@ -192,6 +193,12 @@ impl Case {
             instructions: 1 << 20,
             cycles: 1 << 26,
         })
+    }
+
+    /// Timing of the second memory port: plain like the first, or as random but different.
+    fn timing1(&self) -> Option<AxiTiming> {
+        let random = self.timing != AxiTiming::default();
+        random.then(|| AxiTiming::random(!self.timing.seed))
     }
 
     /// The program as assembler text with its seed and timing.

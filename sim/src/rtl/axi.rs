@@ -1,7 +1,7 @@
-//! The memory behind the accelerator's AXI4 port, with latency, limited bandwidth, random
+//! The memory behind one of the accelerator's AXI4 ports, with latency, limited bandwidth, random
 //! stalls and injected errors. Checks the port's rules on the way.
 
-use super::ports::Ports;
+use super::ports::AxiPort;
 use crate::dram::{Dram, Handle};
 use crate::effects::Effects;
 use crate::memory::{Memory, PAGE};
@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use std::collections::VecDeque;
 use verilator_sys::Model;
 
-/// Timing of the memory. [`AxiTiming::default`] is a plain DRAM without stalls.
+/// Timing of a memory port. [`AxiTiming::default`] is a plain DRAM without stalls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AxiTiming {
     /// Cycles from an accepted address to the first data, and from the last written beat to its
@@ -29,9 +29,9 @@ pub struct AxiTiming {
     pub reorder: bool,
     /// Seed of all that is random.
     pub seed: u64,
-    /// Answer this read burst (counted from 0) with an error.
+    /// Answer this read burst (counted from 0 on its port) with an error.
     pub fail_read: Option<u64>,
-    /// Answer this write burst (counted from 0) with an error; nothing is written.
+    /// Answer this write burst (counted from 0 on its port) with an error; nothing is written.
     pub fail_write: Option<u64>,
 }
 
@@ -205,7 +205,7 @@ impl AxiMemory {
 
     /// Sets the inputs of the design that differ from the last cycle's.
     #[inline]
-    pub(crate) fn drive(&mut self, model: &mut Model, p: &Ports) {
+    pub(crate) fn drive(&mut self, model: &mut Model, p: &AxiPort) {
         if self.rdata_changed {
             model.set_words(p.rdata, &self.rdata[..self.beat / 4]);
             self.rdata_changed = false;
@@ -232,7 +232,7 @@ impl AxiMemory {
     pub(crate) fn sample(
         &mut self,
         model: &Model,
-        p: &Ports,
+        p: &AxiPort,
         memory: &mut Memory,
         mut dram: Option<&mut Dram>,
         mut stored: Option<&mut Effects>,
@@ -272,7 +272,7 @@ impl AxiMemory {
     fn accept_read(
         &mut self,
         model: &Model,
-        p: &Ports,
+        p: &AxiPort,
         dram: Option<&mut Dram>,
     ) -> Result<(), String> {
         if model.get(p.arvalid) == 0 {
@@ -318,7 +318,7 @@ impl AxiMemory {
         self.cycle + u64::from(latency) + jitter
     }
 
-    fn accept_write(&mut self, model: &Model, p: &Ports) -> Result<(), String> {
+    fn accept_write(&mut self, model: &Model, p: &AxiPort) -> Result<(), String> {
         if model.get(p.awvalid) == 0 {
             return withdrawn("AWVALID", self.aw_offer.is_some());
         }
@@ -340,7 +340,7 @@ impl AxiMemory {
     }
 
     /// Takes a beat of write data; whether one moved.
-    fn accept_data(&mut self, model: &Model, p: &Ports) -> Result<bool, String> {
+    fn accept_data(&mut self, model: &Model, p: &AxiPort) -> Result<bool, String> {
         if model.get(p.wvalid) == 0 {
             withdrawn("WVALID", self.w_offer.is_some())?;
             return Ok(false);

@@ -15,7 +15,7 @@ use crate::error::{Result, SimError};
 use crate::memory::Memory;
 use axi::AxiMemory;
 use lampyris_isa::{HwConfig, csr};
-use ports::Ports;
+use ports::{AXI, AxiPort, Ports};
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use trace::Trace;
@@ -33,9 +33,12 @@ pub struct Wave {
 /// How to run the RTL.
 #[derive(Clone, Debug)]
 pub struct RtlOptions {
-    /// The memory's timing.
+    /// Timing of memory port 0.
     pub timing: AxiTiming,
-    /// A DRAM behind the port, at the accelerator's clock of the configuration; without it the
+    /// Timing of memory port 1, if the configuration has it. `None`: as port 0, with other random
+    /// numbers.
+    pub timing1: Option<AxiTiming>,
+    /// A DRAM behind all ports, at the accelerator's clock of the configuration; without it the
     /// latency is fixed.
     pub dram: Option<DramConfig>,
     /// Waveforms; needs [`Features::waves`].
@@ -52,6 +55,7 @@ impl Default for RtlOptions {
     fn default() -> Self {
         RtlOptions {
             timing: AxiTiming::default(),
+            timing1: None,
             dram: None,
             wave: None,
             seed: 0,
@@ -94,7 +98,8 @@ pub struct RtlDevice {
     memory: Memory,
     model: verilator_sys::Model,
     ports: Ports,
-    axi: AxiMemory,
+    /// The memory ports that the configuration has.
+    axi: Vec<(AxiPort, AxiMemory)>,
     dram: Option<Dram>,
     trace: Trace,
     stuck_cycles: u64,
@@ -124,7 +129,17 @@ impl RtlDevice {
         let mut model = design
             .instantiate(&Setup { seed: options.seed })
             .map_err(create)?;
-        let ports = Ports::find(&model, &config).map_err(create)?;
+        let ports = Ports::find(&model, "", &config).map_err(create)?;
+        let second = options.timing1.unwrap_or(AxiTiming {
+            seed: !options.timing.seed,
+            ..options.timing
+        });
+        let timings = [options.timing, second];
+        let mut axi = Vec::new();
+        for (prefix, timing) in AXI.iter().zip(timings).take(config.axi_ports as usize) {
+            let port = AxiPort::find(&model, prefix, &config).map_err(create)?;
+            axi.push((port, AxiMemory::new(timing, config.beat_bytes() as usize)));
+        }
         if let Some(wave) = &options.wave {
             model
                 .trace_open(&wave.path, wave.cycles.clone())
@@ -135,8 +150,8 @@ impl RtlDevice {
             None => None,
         };
         let mut device = RtlDevice {
+            axi,
             dram,
-            axi: AxiMemory::new(options.timing, config.beat_bytes() as usize),
             trace: Trace::new(&config, options.events, false),
             config,
             memory,
@@ -161,9 +176,11 @@ impl RtlDevice {
             (p.lite_bready, 0),
             (p.lite_arvalid, 0),
             (p.lite_rready, 0),
-            (p.bid, 0),
         ] {
             self.model.set(port, value);
+        }
+        for (port, _) in &self.axi {
+            self.model.set(port.bid, 0);
         }
         for _ in 0..16 {
             self.settle()?;
@@ -207,7 +224,9 @@ impl RtlDevice {
     /// Clock low: the design settles with this cycle's inputs.
     #[inline]
     fn settle(&mut self) -> Result<()> {
-        self.axi.drive(&mut self.model, &self.ports);
+        for (port, memory) in &mut self.axi {
+            memory.drive(&mut self.model, port);
+        }
         self.half(0)
     }
 
@@ -238,15 +257,19 @@ impl RtlDevice {
     #[inline]
     fn observe(&mut self) -> Result<()> {
         let (model, ports, cycle) = (&self.model, &self.ports, self.cycle);
-        let stored = self.trace.stores();
         if let Some(dram) = &mut self.dram {
             dram.tick();
         }
-        let dram = self.dram.as_mut();
-        let moved = self
-            .axi
-            .sample(model, ports, &mut self.memory, dram, stored);
-        let moved = moved.map_err(|problem| SimError::Protocol { cycle, problem })?;
+        let mut moved = false;
+        for (prefix, (port, memory)) in AXI.iter().zip(&mut self.axi) {
+            let stored = self.trace.stores();
+            let dram = self.dram.as_mut();
+            let sampled = memory.sample(model, port, &mut self.memory, dram, stored);
+            moved |= sampled.map_err(|problem| SimError::Protocol {
+                cycle,
+                problem: format!("{prefix}*: {problem}"),
+            })?;
+        }
         if self.trace.sample(model, ports, cycle) || moved {
             self.moved = cycle;
         }

@@ -4,14 +4,15 @@ use lampyris_isa::HwConfig;
 use verilator_sys::{Input, Model, Output, Result};
 
 macro_rules! ports {
-    ($config:ident; $($kind:ident $field:ident = $name:literal * $width:expr;)*) => {
-        /// The ports of `lampyris`, by the part of their name that matters.
+    ($(#[$doc:meta])* $name:ident $config:ident; $($kind:ident $field:ident = $port:literal * $width:expr;)*) => {
+        $(#[$doc])*
         #[allow(missing_docs)]
-        pub(crate) struct Ports { $( pub(crate) $field: ports!(@type $kind), )* }
+        pub(crate) struct $name { $( pub(crate) $field: ports!(@type $kind), )* }
 
-        impl Ports {
-            pub(crate) fn find(model: &Model, $config: &HwConfig) -> Result<Ports> {
-                Ok(Ports { $( $field: model.$kind($name, $width)?, )* })
+        impl $name {
+            /// Finds the ports, whose names start with `prefix`.
+            pub(crate) fn find(model: &Model, prefix: &str, $config: &HwConfig) -> Result<$name> {
+                Ok($name { $( $field: model.$kind(&format!("{prefix}{}", $port), $width)?, )* })
             }
         }
     };
@@ -19,7 +20,9 @@ macro_rules! ports {
     (@type output) => { Output };
 }
 
-ports! { config;
+ports! {
+    /// The ports of `lampyris` except those of the memory.
+    Ports config;
     input clk = "ap_clk" * 1;
     input rst_n = "ap_rst_n" * 1;
     input lite_awvalid = "s_axi_control_awvalid" * 1;
@@ -39,35 +42,6 @@ ports! { config;
     input lite_rready = "s_axi_control_rready" * 1;
     output lite_rdata = "s_axi_control_rdata" * 32;
     output lite_rresp = "s_axi_control_rresp" * 2;
-    output arvalid = "m_axi_gmem0_arvalid" * 1;
-    input arready = "m_axi_gmem0_arready" * 1;
-    output araddr = "m_axi_gmem0_araddr" * 40;
-    output arid = "m_axi_gmem0_arid" * 1;
-    output arlen = "m_axi_gmem0_arlen" * 8;
-    output arsize = "m_axi_gmem0_arsize" * 3;
-    output arburst = "m_axi_gmem0_arburst" * 2;
-    input rvalid = "m_axi_gmem0_rvalid" * 1;
-    output rready = "m_axi_gmem0_rready" * 1;
-    input rdata = "m_axi_gmem0_rdata" * config.axi_bits;
-    input rid = "m_axi_gmem0_rid" * 1;
-    input rlast = "m_axi_gmem0_rlast" * 1;
-    input rresp = "m_axi_gmem0_rresp" * 2;
-    output awvalid = "m_axi_gmem0_awvalid" * 1;
-    input awready = "m_axi_gmem0_awready" * 1;
-    output awaddr = "m_axi_gmem0_awaddr" * 40;
-    output awid = "m_axi_gmem0_awid" * 1;
-    output awlen = "m_axi_gmem0_awlen" * 8;
-    output awsize = "m_axi_gmem0_awsize" * 3;
-    output awburst = "m_axi_gmem0_awburst" * 2;
-    output wvalid = "m_axi_gmem0_wvalid" * 1;
-    input wready = "m_axi_gmem0_wready" * 1;
-    output wdata = "m_axi_gmem0_wdata" * config.axi_bits;
-    output wstrb = "m_axi_gmem0_wstrb" * config.beat_bytes();
-    output wlast = "m_axi_gmem0_wlast" * 1;
-    input bvalid = "m_axi_gmem0_bvalid" * 1;
-    output bready = "m_axi_gmem0_bready" * 1;
-    input bid = "m_axi_gmem0_bid" * 1;
-    input bresp = "m_axi_gmem0_bresp" * 2;
     output retire_valid = "trace_retire_valid" * 4;
     output retire_seq = "trace_retire_seq" * 128;
     output sys_valid = "trace_sys_valid" * 1;
@@ -85,3 +59,40 @@ ports! { config;
     output xwr_addr = "trace_xwr_addr" * 14;
     output xwr_data = "trace_xwr_data" * 282;
 }
+
+ports! {
+    /// A memory port.
+    AxiPort config;
+    output arvalid = "arvalid" * 1;
+    input arready = "arready" * 1;
+    output araddr = "araddr" * 40;
+    output arid = "arid" * 1;
+    output arlen = "arlen" * 8;
+    output arsize = "arsize" * 3;
+    output arburst = "arburst" * 2;
+    input rvalid = "rvalid" * 1;
+    output rready = "rready" * 1;
+    input rdata = "rdata" * config.axi_bits;
+    input rid = "rid" * 1;
+    input rlast = "rlast" * 1;
+    input rresp = "rresp" * 2;
+    output awvalid = "awvalid" * 1;
+    input awready = "awready" * 1;
+    output awaddr = "awaddr" * 40;
+    output awid = "awid" * 1;
+    output awlen = "awlen" * 8;
+    output awsize = "awsize" * 3;
+    output awburst = "awburst" * 2;
+    output wvalid = "wvalid" * 1;
+    input wready = "wready" * 1;
+    output wdata = "wdata" * config.axi_bits;
+    output wstrb = "wstrb" * config.beat_bytes();
+    output wlast = "wlast" * 1;
+    input bvalid = "bvalid" * 1;
+    output bready = "bready" * 1;
+    input bid = "bid" * 1;
+    input bresp = "bresp" * 2;
+}
+
+/// Prefixes of the memory ports' names.
+pub(crate) const AXI: [&str; 2] = ["m_axi_gmem0_", "m_axi_gmem1_"];

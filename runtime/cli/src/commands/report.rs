@@ -29,7 +29,7 @@ pub(crate) struct Phase {
     pub(crate) instruction_bytes: u64,
     /// Of these, written.
     pub(crate) write_bytes: u64,
-    /// Share of cycles in which the memory port moved a beat.
+    /// Share of cycles in which a memory port moved a beat, averaged over the ports.
     pub(crate) port_share: f64,
     /// The memory behind the port, if it is modelled.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -64,12 +64,12 @@ impl Phase {
         phase.vector_bytes = get("vector_beats") * beat;
         phase.instruction_bytes = get("fetch_beats") * beat;
         phase.write_bytes = get("write_beats") * beat;
-        phase.dram_bytes = get("read_beats") * beat + phase.write_bytes;
+        phase.dram_bytes = sum.dram_read_beats(config) * beat + phase.write_bytes;
         if phase.cycles > 0 {
             let share = |name| get(name) as f64 / phase.cycles as f64;
             phase.cycles_per_token = phase.cycles as f64 / phase.tokens.max(1) as f64;
             phase.tokens_per_second = f64::from(config.clock_khz) * 1e3 / phase.cycles_per_token;
-            phase.port_share = share("port_beats");
+            phase.port_share = sum.port_share(config);
             phase.pins = PinUse::new(hardware, phase.dram_bytes, phase.cycles);
             phase.busy = ["busy_ld", "busy_st", "busy_mm", "busy_sfu"].map(share);
             phase.mac_share = share("mac_steps");
