@@ -17,6 +17,19 @@ pub struct Vector {
     pub words: u32,
 }
 
+/// Scalars of the softmax over the heads of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Softmax {
+    /// Largest score.
+    pub max: Vector,
+    /// What is added to the scaled scores: minus the scaled maximum.
+    pub shift: Vector,
+    /// Sum of the exponentials.
+    pub sum: Vector,
+    /// Its reciprocal.
+    pub inverse: Vector,
+}
+
 /// Blocks in the activation buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
@@ -38,7 +51,7 @@ pub struct Buffers {
     /// Token ids.
     pub ids: Vector,
     /// Per-row scalars: sums, means, reciprocals.
-    pub scalar: [Vector; 4],
+    pub scalar: [Vector; 2],
     /// Scales of the value heads of one token.
     pub value_scale: Vector,
     /// argmax: value and index.
@@ -61,8 +74,10 @@ pub struct Buffers {
     pub v: Vector,
     /// Scratch of RoPE, one token.
     pub rotated: Vector,
-    /// Attention scores of one group of heads; `stride` is a head's.
-    pub scores: Vector,
+    /// Attention scores of one group of heads, two groups in turn; `stride` is a head's.
+    pub scores: [Vector; 2],
+    /// Scalars of the softmax, a word a head, two groups in turn.
+    pub softmax: [Softmax; 2],
     /// Value scales of the cache, two heads in turn.
     pub cache_scale: [Vector; 2],
     /// Attention result.
@@ -268,7 +283,14 @@ fn plan_attention(
         1,
         widest(spec, LayerSpec::q_width).max(widest(spec, LayerSpec::k_width)),
     );
-    b.scores = vmem.vector(group, positions);
+    for scores in &mut b.scores {
+        *scores = vmem.vector(group, positions);
+    }
+    for s in &mut b.softmax {
+        for scalar in [&mut s.max, &mut s.shift, &mut s.sum, &mut s.inverse] {
+            *scalar = vmem.vector(1, group);
+        }
+    }
     for scale in &mut b.cache_scale {
         *scale = vmem.vector(1, positions);
     }

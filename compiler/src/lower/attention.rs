@@ -5,7 +5,7 @@
 //! quantized. The softmax is not normalized until after the product with the values.
 
 use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
-use crate::buffers::{Blocks, Vector, group_rows};
+use crate::buffers::{Blocks, Softmax, Vector, group_rows};
 use crate::image::Run;
 use crate::program::Region;
 use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
@@ -295,27 +295,34 @@ impl Emitter<'_> {
         self.unit(queries, vec![all(q)], vec![all_blocks(b.xb_q)], "attention");
         let share = spec.n_heads / spec.n_kv_heads;
         let step = group_rows(spec, self.cx.hw);
-        let mut turn = 0;
+        let mut groups = Vec::new();
         for kv_head in 0..spec.n_kv_heads {
             for first in (0..share).step_by(step) {
                 let rows = step.min(share - first);
-                let group = Group {
+                let (first, turn) = (kv_head * share + first, groups.len());
+                groups.push(Group {
                     kv_head,
-                    first: kv_head * share + first,
+                    first,
                     rows,
                     turn,
-                };
-                self.scores(run, cache, group);
-                self.softmax(run, cache, group);
-                self.weighted_values(run, cache, group);
-                turn += 1;
+                });
             }
+        }
+        // The matrix unit works on the next group's scores during the softmax of this one.
+        self.scores(run, cache, groups[0]);
+        for (i, &group) in groups.iter().enumerate() {
+            if let Some(&next) = groups.get(i + 1) {
+                self.scores(run, cache, next);
+            }
+            self.softmax(run, cache, group);
+            self.weighted_values(run, cache, group);
         }
     }
 
     /// scores = keys q for the heads of a group.
     fn scores(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
+        let scores = b.scores[group.turn % 2];
         let kblocks = run.spec.head_dim_k / BLOCK;
         let keys = LdW {
             rbase: reg::CACHE,
@@ -334,8 +341,8 @@ impl Emitter<'_> {
             rgroups: reg::KEY_GROUPS,
             x: (b.xb_q.at as usize + group.first * kblocks) as u16,
             xstride: kblocks as u16,
-            y: b.scores.at,
-            ystride: b.scores.stride,
+            y: scores.at,
+            ystride: scores.stride,
             kblocks: kblocks as u16,
             tokens: group.rows as u8,
             bits: 8,
@@ -344,15 +351,16 @@ impl Emitter<'_> {
         self.unit(
             product,
             vec![all_blocks(b.xb_q)],
-            vec![all(b.scores)],
+            vec![all(scores)],
             "attn_scores",
         );
     }
 
-    /// Quantizes exp(scale (s - max)) times the value scales; the sums' reciprocals go to scalar[3].
+    /// Quantizes exp(scale (s - max)) times the value scales; keeps the sums' reciprocals.
     fn softmax(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
         let label = "softmax";
+        let scores = b.scores[group.turn % 2];
         let value_scale = b.cache_scale[group.turn % 2];
         let blocks = b.xb_p[group.turn % 2];
         let load = LdV {
@@ -369,14 +377,19 @@ impl Emitter<'_> {
             vec![all(value_scale)],
             label,
         );
-        let (max, shift, sum, inverse) = (b.scalar[0], b.scalar[1], b.scalar[2], b.scalar[3]);
+        let Softmax {
+            max,
+            shift,
+            sum,
+            inverse,
+        } = b.softmax[group.turn % 2];
         let heads = Vop {
             rn: reg::LEN,
             rows: group.rows as u16,
-            a: b.scores.at,
-            astride: b.scores.stride,
-            d: b.scores.at,
-            dstride: b.scores.stride,
+            a: scores.at,
+            astride: scores.stride,
+            d: scores.at,
+            dstride: scores.stride,
             ..Vop::default()
         };
         let scalars = |from: Vector, to: Vector| Vop {
@@ -394,7 +407,7 @@ impl Emitter<'_> {
             red_addr: max.at,
             ..heads
         };
-        self.unit(reduce, vec![all(b.scores)], vec![all(max)], label);
+        self.unit(reduce, vec![all(scores)], vec![all(max)], label);
         let negate = Vop {
             mul: vop::MUL_S1,
             s1: (-factor).to_bits(),
@@ -415,8 +428,8 @@ impl Emitter<'_> {
         };
         self.unit(
             exp,
-            vec![all(b.scores), all(shift)],
-            vec![all(b.scores), all(sum)],
+            vec![all(scores), all(shift)],
+            vec![all(scores), all(sum)],
             label,
         );
         let weigh = Vop {
@@ -427,25 +440,20 @@ impl Emitter<'_> {
         };
         self.unit(
             weigh,
-            vec![all(b.scores), all(value_scale)],
-            vec![all(b.scores)],
+            vec![all(scores), all(value_scale)],
+            vec![all(scores)],
             label,
         );
         let quantize = Quant {
             rn: reg::LEN,
             rows: group.rows as u16,
-            a: b.scores.at,
-            astride: b.scores.stride,
+            a: scores.at,
+            astride: scores.stride,
             x: blocks.at as u16,
             xstride: blocks.stride as u16,
             ..Quant::default()
         };
-        self.unit(
-            quantize,
-            vec![all(b.scores)],
-            vec![all_blocks(blocks)],
-            label,
-        );
+        self.unit(quantize, vec![all(scores)], vec![all_blocks(blocks)], label);
         let recip = Vop {
             func: vop::RECIP,
             ..scalars(sum, inverse)
@@ -456,6 +464,7 @@ impl Emitter<'_> {
     /// attn = values p / sum for the heads of a group.
     fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
+        let inverse = b.softmax[group.turn % 2].inverse;
         let dim = run.spec.head_dim_v;
         let attn = attn_vector(b.attn, run);
         let values = LdW {
@@ -505,13 +514,13 @@ impl Emitter<'_> {
             mul: vop::MUL_S1,
             s1_mem: 1,
             s1_row: 1,
-            s1: b.scalar[3].at,
+            s1: inverse.at,
             write: 1,
             ..Vop::default()
         };
         self.unit(
             normalize,
-            vec![all(attn), all(b.scalar[3])],
+            vec![all(attn), all(inverse)],
             vec![all(attn)],
             "attn_values",
         );
