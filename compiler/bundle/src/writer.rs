@@ -62,10 +62,12 @@ impl Writer {
             Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
             _ => PathBuf::from("."),
         };
+        fs::metadata(&parent).map_err(|e| Error::write(&target, e))?;
+        // The kind alone: the whole error names the temporary directory.
         let staging = tempfile::Builder::new()
             .prefix(".lampyris-")
             .tempdir_in(&parent)
-            .map_err(|e| Error::write(&parent, e))?;
+            .map_err(|e| Error::write(&target, e.kind().into()))?;
         Ok(Writer {
             target,
             staging,

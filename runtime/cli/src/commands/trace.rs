@@ -1,7 +1,7 @@
 //! The file of `lampyris sim --trace`.
 
 use crate::output::{grouped, note};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use lampyris_isa::HwConfig;
 use lampyris_sim::timeline::Timeline;
 use std::io::BufWriter;
@@ -32,7 +32,7 @@ impl TraceFile {
         let file = builder.tempfile_in(parent);
         Ok(TraceFile {
             target: target.to_path_buf(),
-            file: file.with_context(|| unwritable(target))?,
+            file: file.map_err(|e| unwritable(target, e))?,
         })
     }
 
@@ -44,8 +44,9 @@ impl TraceFile {
         };
         timeline
             .write(BufWriter::new(file.as_file()), config.clock_khz)
-            .with_context(|| unwritable(&target))?;
-        file.persist(&target).with_context(|| unwritable(&target))?;
+            .map_err(|e| unwritable(&target, e))?;
+        file.persist(&target)
+            .map_err(|e| unwritable(&target, e.error))?;
         if timeline.left_out() > 0 {
             note(&format!(
                 "note: the trace ends after {} instructions; {} more retired",
@@ -57,9 +58,11 @@ impl TraceFile {
     }
 }
 
-fn unwritable(target: &Path) -> String {
-    format!(
-        "cannot write `{}`\n\nhint: choose a file in a directory that you can write with --trace",
-        target.display()
+/// The kind of error alone: the whole one may name the temporary file.
+fn unwritable(target: &Path, error: std::io::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot write `{}`: {}\n\nhint: choose a file in a directory that you can write with --trace",
+        target.display(),
+        error.kind()
     )
 }
