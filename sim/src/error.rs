@@ -114,10 +114,12 @@ pub enum SimError {
         source: verilator_sys::Error,
     },
     /// Model and RTL differ.
-    #[error("{0}")]
+    #[error(
+        "{0}\n\nhint: the RTL and the model disagree, whatever the program: record waveforms around that cycle with --engine rtl --wave A..B"
+    )]
     Mismatch(Box<crate::lockstep::Mismatch>),
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}\n\nhint: check that the file exists and may be used like this")]
     Io {
         /// The file.
         path: String,
