@@ -186,7 +186,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stat.json");
         fs::write(&path, text).unwrap();
-        let used = resources(&cells(&path).unwrap()).map(|resource| resource.used);
+        let budget = Budget {
+            lut: 200,
+            ff: 200,
+            dsp: 156,
+            bram: 8,
+        };
+        let used = resources(&cells(&path).unwrap(), &budget).map(|resource| resource.used);
         assert_eq!(used, [132, 7, 157, 3]);
     }
 }
