@@ -397,7 +397,7 @@ impl Emitter<'_> {
         };
         self.alu_imm(alu::ADD, reg::LAYER, reg::ZERO, 0, "layer");
         self.alu_imm(alu::ADD, reg::CACHE, reg::ZERO, 0, "layer");
-        self.cache_registers(run, cache);
+        self.cache_registers(run);
         let body = self.body(|e| {
             e.attention(run, cache);
             e.ffn(run);

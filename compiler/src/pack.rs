@@ -96,7 +96,7 @@ struct Cell {
 
 /// Accumulates the error of re-quantization.
 #[derive(Default)]
-struct Error2 {
+struct ErrorPower {
     error: f64,
     power: f64,
 }
@@ -108,7 +108,7 @@ fn write_matrix(
 ) -> Result<Option<Requantized>> {
     let view = model.tensor_view(&matrix.tensor)?;
     let mut group = vec![0u8; matrix.blocks() * tile_bytes(matrix.bits, true)];
-    let mut error = Error2::default();
+    let mut error = ErrorPower::default();
     for first in (0..matrix.rows).step_by(TILE_ROWS) {
         group.fill(0);
         for r in 0..TILE_ROWS.min(matrix.rows - first) {
@@ -131,7 +131,7 @@ fn write_row(
     source: usize,
     r: usize,
     group: &mut [u8],
-    error: &mut Error2,
+    error: &mut ErrorPower,
 ) -> Result<()> {
     let tile = tile_bytes(matrix.bits, true);
     let not_finite = || Error::NotFinite {
@@ -182,7 +182,7 @@ fn put(tile: &mut [u8], bits: usize, r: usize, cell: &Cell) {
 
 /// 8-bit codes with the scale max|w| / 127 in f16; `None` if a weight is not finite or the scale
 /// leaves f16.
-fn requantize(block: &[f32], error: &mut Error2) -> Option<Cell> {
+fn requantize(block: &[f32], error: &mut ErrorPower) -> Option<Cell> {
     let amax = block.iter().fold(0f32, |m, v| m.max(v.abs()));
     if !block.iter().all(|v| v.is_finite()) {
         return None;
@@ -244,9 +244,9 @@ mod tests {
     fn requantize_keeps_the_extremes_and_refuses_nan() {
         let mut block = [0.0; BLOCK];
         (block[0], block[1]) = (12.7, -6.35);
-        let cell = requantize(&block, &mut Error2::default()).unwrap();
+        let cell = requantize(&block, &mut ErrorPower::default()).unwrap();
         assert_eq!((cell.codes[0], cell.codes[1]), (127, -64));
         block[5] = f32::NAN;
-        assert!(requantize(&block, &mut Error2::default()).is_none());
+        assert!(requantize(&block, &mut ErrorPower::default()).is_none());
     }
 }

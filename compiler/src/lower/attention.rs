@@ -29,13 +29,13 @@ struct Group {
 
 impl Emitter<'_> {
     /// Registers that depend on the position only; once per token (decode: once per run).
-    pub(crate) fn cache_registers(&mut self, run: &Run, cache: &CacheMap) {
+    pub(crate) fn cache_registers(&mut self, run: &Run) {
         if self.tokens == Tokens::One {
-            self.position_registers(run, cache);
+            self.position_registers(run);
         }
     }
 
-    fn position_registers(&mut self, run: &Run, cache: &CacheMap) {
+    fn position_registers(&mut self, run: &Run) {
         let label = "position";
         let key_blocks = (run.spec.head_dim_k / BLOCK) as i64;
         if self.tokens == Tokens::Counted {
@@ -43,7 +43,6 @@ impl Emitter<'_> {
         } else {
             self.alu_imm(alu::ADD, reg::TOKEN_POS, reg::POS, 0, label);
         }
-        let _ = cache;
         self.alu_imm(alu::ADD, reg::LEN, reg::TOKEN_POS, 1, label);
         self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, 4, label);
         self.alu_imm(alu::ADD, reg::KEY_GROUPS, reg::KEY_TILE, 1, label);
@@ -113,7 +112,7 @@ impl Emitter<'_> {
         } else {
             self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
             self.for_each_token("attention", |e| {
-                e.position_registers(run, cache);
+                e.position_registers(run);
                 e.token_offset(reg::Q, q.stride, "attention");
                 e.token_offset(reg::K, k.stride, "attention");
                 e.token_offset(reg::V, v.stride, "attention");

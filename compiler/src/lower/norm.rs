@@ -36,16 +36,10 @@ impl Emitter<'_> {
         };
         let mut source = (x, rx);
         if self.cx.spec.norm.kind == NormKind::Layer {
-            self.center(x, rx, d, rows(self, x, b.h, rx), label);
+            self.center(x, d, rows(self, x, b.h, rx), label);
             source = (b.h, 0);
         }
-        self.inverse_rms(
-            source.0,
-            rows(self, source.0, source.0, source.1),
-            d,
-            one_row,
-            label,
-        );
+        self.inverse_rms(source.0, rows(self, source.0, source.0, source.1), d, label);
         let scale = b.scalar[1];
         let by_row = Vop {
             mul: vop::MUL_S1,
@@ -82,7 +76,7 @@ impl Emitter<'_> {
     }
 
     /// h = x - mean(x).
-    fn center(&mut self, x: Vector, _rx: u8, d: usize, rows: Vop, label: &str) {
+    fn center(&mut self, x: Vector, d: usize, rows: Vop, label: &str) {
         let b = self.cx.buffers;
         let (sum, mean) = (b.scalar[0], b.scalar[1]);
         let total = Vop {
@@ -104,7 +98,7 @@ impl Emitter<'_> {
     }
 
     /// scalar[1] = 1 / sqrt(mean(x^2) + eps).
-    fn inverse_rms(&mut self, x: Vector, rows: Vop, d: usize, _one_row: bool, label: &str) {
+    fn inverse_rms(&mut self, x: Vector, rows: Vop, d: usize, label: &str) {
         let b = self.cx.buffers;
         let (sum, scale) = (b.scalar[0], b.scalar[1]);
         let squares = Vop {
