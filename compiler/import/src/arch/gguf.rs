@@ -10,6 +10,10 @@ use lampyris_flash::{
     gguf::{FromValue, Value},
 };
 
+/// Llama with ReLU in place of SiLU: tensors and keys as in `llama`, under a name of its own, so that
+/// programs which know only SiLU refuse the file instead of computing something else.
+const RELU_LLAMA: &str = "relu-llama";
+
 /// Metadata with the architecture's key prefix.
 struct Keys<'a> {
     model: &'a Gguf,
@@ -69,17 +73,18 @@ impl<'a> Keys<'a> {
 pub(super) fn read(model: &Gguf) -> Result<ModelSpec> {
     let arch: &str = model.metadata().require("general.architecture")?;
     let keys = Keys { model, arch };
-    let architecture = match arch {
-        "llama" => Arch::Llama,
-        "qwen2" => Arch::Qwen2,
+    let (architecture, activation) = match arch {
+        "llama" => (Arch::Llama, Activation::Silu),
+        "qwen2" => (Arch::Qwen2, Activation::Silu),
+        RELU_LLAMA => (Arch::Llama, Activation::Relu),
         other => {
-            let hint = "GGUF files of the architectures llama and qwen2 are supported";
+            let hint = "GGUF files of the architectures llama, qwen2 and relu-llama are supported";
             return Err(keys.unsupported(format!("architecture `{other}`"), hint));
         }
     };
     refuse_variants(&keys)?;
     let metadata = model.metadata();
-    let layers = layers(&keys, architecture)?;
+    let layers = layers(&keys, architecture, activation)?;
     let id = |key: &str| metadata.optional::<u32>(key);
     let eos = [
         id("tokenizer.ggml.eos_token_id")?,
@@ -135,7 +140,7 @@ fn vocab_size(keys: &Keys<'_>) -> Result<usize> {
     }
 }
 
-fn layers(keys: &Keys<'_>, architecture: Arch) -> Result<Vec<LayerSpec>> {
+fn layers(keys: &Keys<'_>, architecture: Arch, activation: Activation) -> Result<Vec<LayerSpec>> {
     let count: usize = keys.require("block_count")?;
     // Each layer has tensors of its own, so a larger count is wrong; it bounds what follows.
     if count == 0 || count > keys.model.tensors().len() {
@@ -171,7 +176,7 @@ fn layers(keys: &Keys<'_>, architecture: Arch) -> Result<Vec<LayerSpec>> {
         head_dim_k,
         head_dim_v,
         ffn_dim: ffn[i],
-        activation: Activation::Silu,
+        activation,
         gated: true,
         biases: biases(keys, architecture, i),
     };

@@ -145,6 +145,24 @@ fn graph_of_a_gated_layer() {
 }
 
 #[test]
+fn relu_llama_differs_from_llama_in_the_activation_alone() {
+    let tensors = llama_tensors(false);
+    let silu = parse(gguf("llama", &tensors)).unwrap();
+    let relu = parse(gguf("relu-llama", &tensors)).unwrap();
+    assert_eq!(node(&relu, "blk.0.ffn_act").op, Op::Act(Activation::Relu));
+    assert_eq!(
+        input_names(&relu, "blk.0.ffn_mul"),
+        input_names(&silu, "blk.0.ffn_mul")
+    );
+    assert_eq!(weights(&relu), weights(&silu));
+    let mut expected = silu.spec().clone();
+    for layer in &mut expected.layers {
+        layer.activation = Activation::Relu;
+    }
+    assert_eq!(*relu.spec(), expected);
+}
+
+#[test]
 fn summary_by_hand() {
     let mut tensors = llama_tensors(false);
     let untied = open(&llama_config("llama"), &tensors)

@@ -197,7 +197,7 @@ pub(crate) fn gguf(arch: &str, tensors: &Tensors) -> Builder {
         .metadata("tokenizer.ggml.eos_token_id", 2u32);
     for (name, (rows, columns, values)) in tensors {
         let is_qk = name.contains("q_proj") || name.contains("k_proj");
-        let values = match arch == "llama" && is_qk {
+        let values = match arch != "qwen2" && is_qk {
             true => interleave(*rows, *columns, values),
             false => values.clone(),
         };
