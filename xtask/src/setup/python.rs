@@ -141,7 +141,7 @@ pub(crate) fn package(cache: &Cache, pin: &PythonPin) -> Result<()> {
     } else {
         command.args(["--only-binary", ":all:"]);
     }
-    if let Some(arguments) = &pin.cmake_args {
+    if let Some(arguments) = cmake_args(pin, has_avx512()) {
         command.env("CMAKE_ARGS", arguments);
     }
     logged(
@@ -150,6 +150,29 @@ pub(crate) fn package(cache: &Cache, pin: &PythonPin) -> Result<()> {
     )?;
     step.done("installed");
     Ok(())
+}
+
+/// `CMAKE_ARGS` for this processor.
+fn cmake_args(pin: &PythonPin, avx512: bool) -> Option<String> {
+    let more = pin.cmake_args_avx512.iter().filter(|_| avx512);
+    let all: Vec<_> = pin.cmake_args.iter().chain(more).cloned().collect();
+    (!all.is_empty()).then(|| all.join(" "))
+}
+
+/// Whether this processor has every extension that `cmake_args_avx512` turns on.
+fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        has!("avx512f")
+            && has!("avx512bw")
+            && has!("avx512vl")
+            && has!("avx512vbmi")
+            && has!("avx512vnni")
+            && has!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Downloads a package's wheel into `folder`; pip checks the hash.
@@ -187,6 +210,14 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(cache.logs().join("venv.log").is_file());
+    }
+
+    #[test]
+    fn avx512_adds_to_the_cmake_arguments() {
+        let pin = Pins::get().python("llama-cpp-python").unwrap();
+        let (plain, avx512) = (cmake_args(pin, false), cmake_args(pin, true));
+        assert!(avx512.unwrap().starts_with(&format!("{} ", plain.unwrap())));
+        assert_eq!(cmake_args(Pins::get().python("numpy").unwrap(), true), None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct PythonPin {
     pub source: bool,
     /// `CMAKE_ARGS` for that compilation.
     pub cmake_args: Option<String>,
+    /// Added to them on a processor with AVX-512 (VNNI, VBMI and BF16 among it).
+    pub cmake_args_avx512: Option<String>,
     /// SHA-256 of each file that may be installed.
     pub sha256: Vec<String>,
 }
