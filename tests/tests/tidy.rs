@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
+    ("lampyris-io", &[]),
     ("lampyris-boards", &["lampyris-isa"]),
     ("lampyris-bundle", &["lampyris-isa"]),
     ("lampyris-control", &["lampyris-isa"]),
