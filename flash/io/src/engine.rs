@@ -126,10 +126,12 @@ pub trait ReadEngine: Send {
 /// Which engine reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
-    /// The fastest that works here: threads with direct I/O, else through the page cache. The
-    /// engine's notes say what was refused.
+    /// The fastest that works here: io_uring, else threads with direct I/O, else threads through
+    /// the page cache. The engine's notes say what was refused.
     #[default]
     Auto,
+    /// io_uring with direct I/O. Linux only.
+    Uring,
     /// A pool of threads that call `pread` past the page cache.
     Pread {
         /// Number of threads; 0 chooses.
@@ -144,13 +146,14 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// The names that parse, for help texts.
-    pub const NAMES: &'static str = "auto, pread, pread:THREADS, buffered, mmap";
+    pub const NAMES: &'static str = "auto, uring, pread, pread:THREADS, buffered, mmap";
 }
 
 impl fmt::Display for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EngineKind::Auto => f.write_str("auto"),
+            EngineKind::Uring => f.write_str("uring"),
             EngineKind::Pread { threads: 0 } => f.write_str("pread"),
             EngineKind::Pread { threads } => write!(f, "pread:{threads}"),
             EngineKind::Buffered => f.write_str("buffered"),
@@ -171,6 +174,7 @@ impl FromStr for EngineKind {
         };
         Ok(match text {
             "auto" => EngineKind::Auto,
+            "uring" => EngineKind::Uring,
             "pread" => EngineKind::Pread { threads: 0 },
             "buffered" => EngineKind::Buffered,
             "mmap" => EngineKind::Mmap,
@@ -197,37 +201,105 @@ const THREADS_DEFAULT: usize = 8;
 /// If a file cannot be opened, `depth` is 0 or above 4096, threads cannot be started, or what was
 /// demanded by name is refused here. With [`EngineKind::Auto`] a refusal becomes a [`Note`].
 pub fn open(paths: &[PathBuf], kind: EngineKind, depth: usize) -> Result<Box<dyn ReadEngine>> {
+    open_with(paths, kind, depth, ring::open)
+}
+
+/// [`open`] with the way to get a ring, so that tests can refuse one.
+fn open_with(
+    paths: &[PathBuf],
+    kind: EngineKind,
+    depth: usize,
+    ring: impl FnOnce(usize) -> Result<ring::Ring>,
+) -> Result<Box<dyn ReadEngine>> {
     in_range("queue depth", depth, DEPTH_MAX)?;
-    let pool = |files: FileSet, threads: usize, name| -> Result<Box<dyn ReadEngine>> {
-        let threads = threads_for(threads, depth)?;
-        let notes = files.notes().to_vec();
-        Ok(Box::new(Pool::start(files, name, depth, threads, notes)?))
-    };
     match kind {
-        EngineKind::Auto => {
-            let files = FileSet::open(paths, Access::DirectIfPossible)?;
-            let name = if files.is_direct() {
-                "pread"
-            } else {
-                "buffered"
-            };
-            pool(files, 0, name)
+        EngineKind::Auto => automatic(FileSet::open(paths, Access::DirectIfPossible)?, depth, ring),
+        EngineKind::Uring => {
+            let ring = ring(depth)?;
+            let files = FileSet::open(paths, Access::Direct)?;
+            Ok(ring::engine(ring, files, depth))
         }
         EngineKind::Pread { threads } => {
-            pool(FileSet::open(paths, Access::Direct)?, threads, "pread")
+            let files = FileSet::open(paths, Access::Direct)?;
+            pool(files, "pread", depth, threads, Vec::new())
         }
-        EngineKind::Buffered => pool(FileSet::open(paths, Access::Cached)?, 0, "buffered"),
+        EngineKind::Buffered => {
+            let files = FileSet::open(paths, Access::Cached)?;
+            pool(files, "buffered", depth, 0, Vec::new())
+        }
         EngineKind::Mmap => {
             let files = Mapped::open(FileSet::open(paths, Access::Cached)?)?;
-            let threads = threads_for(0, depth)?;
-            Ok(Box::new(Pool::start(
-                files,
-                "mmap",
-                depth,
-                threads,
-                Vec::new(),
-            )?))
+            pool(files, "mmap", depth, 0, Vec::new())
         }
+    }
+}
+
+/// The best engine for files, whose notes say whether they have direct I/O.
+fn automatic(
+    files: FileSet,
+    depth: usize,
+    ring: impl FnOnce(usize) -> Result<ring::Ring>,
+) -> Result<Box<dyn ReadEngine>> {
+    let mut notes = files.notes().to_vec();
+    // Reads through the page cache block inside io_uring's own threads: ours do as well.
+    if !files.is_direct() {
+        return pool(files, "buffered", depth, 0, notes);
+    }
+    match ring(depth) {
+        Ok(ring) => Ok(ring::engine(ring, files, depth)),
+        Err(Error::UringRefused { reason }) => {
+            notes.extend(ring::EXPECTED.then_some(Note::UringRefused { reason }));
+            pool(files, "pread", depth, 0, notes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn pool(
+    source: impl Source,
+    name: &'static str,
+    depth: usize,
+    threads: usize,
+    notes: Vec<Note>,
+) -> Result<Box<dyn ReadEngine>> {
+    let threads = threads_for(threads, depth)?;
+    Ok(Box::new(Pool::start(source, name, depth, threads, notes)?))
+}
+
+#[cfg(target_os = "linux")]
+mod ring {
+    use super::{FileSet, ReadEngine, Result};
+    pub(super) use crate::uring::Ring;
+    use crate::uring::Uring;
+
+    /// Whether its absence is worth a note.
+    pub(super) const EXPECTED: bool = true;
+
+    pub(super) fn open(depth: usize) -> Result<Ring> {
+        Ring::open(depth)
+    }
+
+    pub(super) fn engine(ring: Ring, files: FileSet, depth: usize) -> Box<dyn ReadEngine> {
+        Box::new(Uring::new(ring, files, depth))
+    }
+}
+
+/// Systems that never had io_uring.
+#[cfg(not(target_os = "linux"))]
+mod ring {
+    use super::{Error, FileSet, ReadEngine, Result};
+
+    pub(super) const EXPECTED: bool = false;
+
+    pub(super) enum Ring {}
+
+    pub(super) fn open(_depth: usize) -> Result<Ring> {
+        let reason = "only Linux has it".into();
+        Err(Error::UringRefused { reason })
+    }
+
+    pub(super) fn engine(ring: Ring, _files: FileSet, _depth: usize) -> Box<dyn ReadEngine> {
+        match ring {}
     }
 }
 
@@ -318,6 +390,7 @@ mod tests {
     fn kinds_parse_as_they_print() {
         for kind in [
             EngineKind::Auto,
+            EngineKind::Uring,
             EngineKind::Pread { threads: 0 },
             EngineKind::Pread { threads: 3 },
             EngineKind::Buffered,
@@ -332,6 +405,33 @@ mod tests {
             let error = wrong.parse::<EngineKind>().expect_err("not a kind");
             assert!(error.to_string().contains("hint: "), "{error}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_refused_ring_becomes_threads_and_a_note() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, [1; 5000]).expect("writes");
+        let paths = [path];
+        let refuse = |_| {
+            let reason = "io_uring_setup: Operation not permitted".into();
+            Err(Error::UringRefused { reason })
+        };
+        let engine = open_with(&paths, EngineKind::Auto, 4, refuse).expect("threads");
+        // Where the sources lie on a file system without direct I/O, that is said instead.
+        let note = engine.notes()[0].to_string();
+        match engine.name() {
+            "pread" => assert!(
+                note.contains("io_uring is refused (io_uring_setup: "),
+                "{note}"
+            ),
+            _ => assert!(note.contains("no direct I/O"), "{note}"),
+        }
+        let error = open_with(&paths, EngineKind::Uring, 4, refuse)
+            .err()
+            .expect("refused");
+        assert!(error.to_string().contains("io_uring is refused"), "{error}");
     }
 
     #[test]

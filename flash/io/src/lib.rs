@@ -42,6 +42,8 @@ mod pool;
 mod source;
 mod stats;
 mod task;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use buffer::{AlignedBuf, page_size};
 pub use engine::{Completion, EngineKind, Note, ReadEngine, ReadRequest, open};

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The engines, as the caller names them.
+/// The engines, as the caller names them. `Auto` is io_uring where that is to be had.
 const KINDS: [EngineKind; 5] = [
     EngineKind::Auto,
     EngineKind::Pread { threads: 0 },
@@ -344,4 +344,53 @@ fn empty_files_end_at_once() {
             "{kind}"
         );
     }
+}
+
+#[test]
+fn io_uring_reads_or_says_why_not() {
+    let files = files();
+    match open(&files.paths, EngineKind::Uring, 4) {
+        Ok(engine) => assert_eq!((engine.name(), engine.notes().len()), ("io_uring", 0)),
+        Err(error) => {
+            let text = error.to_string();
+            let named = text.contains("io_uring is refused") || text.contains("direct I/O");
+            assert!(named && text.contains("\nhint: "), "{text}");
+            let auto = engine(EngineKind::Auto, &files.paths, 4);
+            assert_ne!(auto.name(), "io_uring");
+        }
+    }
+}
+
+/// Where a file is known that can be read and has no direct I/O.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_direct_io_are_read_through_the_cache_with_a_note() {
+    let path = PathBuf::from("/sys/kernel/btf/vmlinux");
+    let Ok(content) = fs::read(&path) else {
+        eprintln!("SKIPPED: this kernel publishes no type information");
+        return;
+    };
+    let paths = [path];
+    for kind in [EngineKind::Uring, EngineKind::Pread { threads: 0 }] {
+        let error = open(&paths, kind, 2)
+            .err()
+            .expect("no direct I/O")
+            .to_string();
+        assert!(
+            error.contains("refused") || error.contains("cannot be read with direct I/O"),
+            "{error}"
+        );
+    }
+    let mut engine = engine(EngineKind::Auto, &paths, 2);
+    assert_eq!((engine.name(), engine.alignment()), ("buffered", 1));
+    let note = engine.notes()[0].to_string();
+    assert!(
+        note.starts_with("note: no direct I/O for `/sys/kernel/btf/vmlinux` ("),
+        "{note}"
+    );
+    let first = request(engine.as_ref(), 0, 4096, 8192, 1);
+    engine.submit(first).expect("room");
+    let done = finish(engine.as_mut()).remove(0);
+    assert_eq!(done.result.expect("reads"), 8192);
+    assert!(done.buf[..] == content[4096..12288]);
 }
