@@ -39,6 +39,7 @@ mod file;
 mod mapped;
 mod platform;
 mod pool;
+mod region;
 mod source;
 mod stats;
 mod task;
