@@ -16,6 +16,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
     ("lampyris-import", &["lampyris-flash"]),
+    ("lampyris-kernels", &["lampyris-flash"]),
     (
         "lampyris-compiler",
         &[
@@ -39,7 +40,12 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     // Never the compiler or the simulator: this is what a small device carries.
     (
         "lampyris-runtime",
-        &["lampyris-flash", "lampyris-import", "lampyris-isa"],
+        &[
+            "lampyris-flash",
+            "lampyris-import",
+            "lampyris-isa",
+            "lampyris-kernels",
+        ],
     ),
     (
         "xtask",

@@ -1,0 +1,110 @@
+//! Products with weights in F32, F16 and BF16, and scaled sums of rows.
+
+use super::elementwise::axpy;
+use crate::TensorType;
+use crate::activations::Tokens;
+use crate::backend::{TILE_ROWS, Tile};
+use crate::simd::{LANES, Simd, padded};
+
+/// Weights `16 i .. 16 i + count` of a row in a float format.
+#[inline(always)]
+fn weights<S: Simd>(s: S, ty: TensorType, row: &[u8], i: usize, count: usize) -> S::V {
+    match ty {
+        TensorType::F32 => {
+            let (bytes, _) = row[i * LANES * 4..][..count * 4].as_chunks::<4>();
+            s.load(&padded(bytes).map(f32::from_le_bytes))
+        }
+        _ => {
+            let (bytes, _) = row[i * LANES * 2..][..count * 2].as_chunks::<2>();
+            let bits = padded(bytes).map(u16::from_le_bytes);
+            match ty {
+                TensorType::F16 => s.from_f16(&bits),
+                _ => s.from_bf16(&bits),
+            }
+        }
+    }
+}
+
+/// `R` rows times `T` tokens.
+#[inline(always)]
+fn group<S: Simd, const R: usize, const T: usize>(
+    s: S,
+    ty: TensorType,
+    rows: [&[u8]; R],
+    x: [&[f32]; T],
+) -> [[f32; R]; T] {
+    let mut sums = [[s.splat(0.0); R]; T];
+    let width = x[0].len();
+    for i in 0..width / LANES {
+        let x = x.map(|x| s.load(x[i * LANES..].first_chunk().expect("sixteen remain")));
+        for r in 0..R {
+            let w = weights(s, ty, rows[r], i, LANES);
+            for t in 0..T {
+                sums[t][r] = s.add(sums[t][r], s.mul(w, x[t]));
+            }
+        }
+    }
+    let i = width / LANES;
+    if i * LANES < width {
+        let x = x.map(|x| s.load(&padded(&x[i * LANES..])));
+        for r in 0..R {
+            let w = weights(s, ty, rows[r], i, width - i * LANES);
+            for t in 0..T {
+                sums[t][r] = s.add(sums[t][r], s.mul(w, x[t]));
+            }
+        }
+    }
+    sums.map(|sums| sums.map(|sum| s.sum(sum)))
+}
+
+/// A tile of a float format.
+#[inline(always)]
+pub(crate) fn tile<S: Simd>(s: S, tile: &Tile<'_>, x: Tokens<'_>, out: &mut [[f32; TILE_ROWS]]) {
+    let token = |t: usize| &x.x[t * x.width..][..x.width];
+    let (quads, _) = tile.rows.as_chunks::<4>();
+    for (q, &rows) in quads.iter().enumerate() {
+        let mut t = 0;
+        while S::REGISTERS >= 32 && t + 4 <= x.count {
+            let sums = group(
+                s,
+                tile.ty,
+                rows,
+                [token(t), token(t + 1), token(t + 2), token(t + 3)],
+            );
+            for (i, sums) in sums.into_iter().enumerate() {
+                out[t + i][q * 4..][..4].copy_from_slice(&sums);
+            }
+            t += 4;
+        }
+        while t < x.count {
+            let [sums] = group(s, tile.ty, rows, [token(t)]);
+            out[t][q * 4..][..4].copy_from_slice(&sums);
+            t += 1;
+        }
+    }
+}
+
+/// One row of a float format times the only token of `x`.
+#[inline(always)]
+pub(crate) fn dot_row<S: Simd>(s: S, ty: TensorType, row: &[u8], x: Tokens<'_>) -> f32 {
+    group(s, ty, [row], [x.x])[0][0]
+}
+
+/// `y += a * row` for any format; `dequantize` writes the elements of a few blocks.
+#[inline(always)]
+pub(crate) fn axpy_row<S: Simd>(
+    s: S,
+    ty: TensorType,
+    row: &[u8],
+    a: f32,
+    y: &mut [f32],
+    dequantize: impl Fn(&[u8], &mut [f32]),
+) {
+    let mut values = [0.0; 256];
+    let bytes = values.len() / ty.block_len() * ty.block_bytes();
+    for (blocks, y) in row.chunks(bytes).zip(y.chunks_mut(values.len())) {
+        let values = &mut values[..y.len()];
+        dequantize(blocks, values);
+        axpy(s, a, values, y);
+    }
+}

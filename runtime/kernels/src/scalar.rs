@@ -1,0 +1,93 @@
+//! Portable kernels: the definition of all results.
+
+mod codes;
+
+pub(crate) use codes::{Coded, coded};
+
+use crate::activations::Tokens;
+use crate::backend::{Backend, TILE_ROWS, Tile};
+use crate::float::{self, float_backend};
+use crate::simd::Portable;
+use crate::{Isa, TensorType};
+
+/// Portable code, no vector instructions asked for.
+pub(crate) struct Scalar;
+
+impl Backend for Scalar {
+    fn isa(&self) -> Isa {
+        Isa::Scalar
+    }
+
+    fn tile(&self, tile: &Tile<'_>, x: Tokens<'_>, out: &mut [[f32; TILE_ROWS]]) {
+        if is_float(tile.ty) {
+            return float::tile(Portable, tile, x, out);
+        }
+        for (r, row) in tile.rows.into_iter().enumerate() {
+            if r > 0 && row.as_ptr() == tile.rows[r - 1].as_ptr() {
+                // Rows past the end repeat the last one; nobody reads their results.
+                break;
+            }
+            out.iter_mut().for_each(|out| out[r] = 0.0);
+            for b in 0..x.blocks {
+                let block = coded(tile.ty, row, b);
+                for (t, out) in out[..x.count].iter_mut().enumerate() {
+                    out[r] += product(&block, x, t, b);
+                }
+            }
+        }
+    }
+
+    fn dot_row(&self, ty: TensorType, row: &[u8], x: Tokens<'_>) -> f32 {
+        if is_float(ty) {
+            return float::dot_row(Portable, ty, row, x);
+        }
+        let mut sum = 0.0;
+        for b in 0..x.blocks {
+            sum += product(&coded(ty, row, b), x, 0, b);
+        }
+        sum
+    }
+
+    fn axpy_row(&self, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
+        float::axpy_row(Portable, ty, row, a, y, |blocks, values| {
+            dequantize(ty, blocks, values);
+        });
+    }
+
+    fn dequantize(&self, ty: TensorType, row: &[u8], out: &mut [f32]) {
+        dequantize(ty, row, out);
+    }
+
+    float_backend!(Portable);
+}
+
+/// Whether products with this type use f32 activations.
+pub(crate) fn is_float(ty: TensorType) -> bool {
+    matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16)
+}
+
+/// Exactly as ggml's reference functions.
+pub(crate) fn dequantize(ty: TensorType, row: &[u8], out: &mut [f32]) {
+    lampyris_flash::block::dequantize_row(ty, row, out).expect("the caller has checked lengths");
+}
+
+/// What block `b` adds to the result of token `t`.
+fn product(w: &Coded, x: Tokens<'_>, t: usize, b: usize) -> f32 {
+    let q = x.block(t, b);
+    let meta = x.meta[t * x.blocks + b];
+    let mut dots = [0i32; 2];
+    for (half, dot) in dots.iter_mut().enumerate() {
+        let range = half * 16..half * 16 + 16;
+        for (&w, &q) in w.codes[range.clone()].iter().zip(&q[range]) {
+            *dot += i32::from(w) * i32::from(q);
+        }
+    }
+    // At most 2^24, so the sum of scaled halves is exact as f32.
+    let dot = dots[0] * w.halves[0] + dots[1] * w.halves[1];
+    let dot = w.scale * dot as f32;
+    let dot = match w.min {
+        Some(min) => dot + min * meta.sum,
+        None => dot,
+    };
+    dot * meta.scale
+}
