@@ -188,7 +188,7 @@ impl FromStr for EngineKind {
 }
 
 /// The largest queue depth.
-pub(crate) const DEPTH_MAX: usize = 4096;
+const DEPTH_MAX: usize = 4096;
 /// The largest number of threads in a pool.
 const THREADS_MAX: usize = 256;
 /// Threads of a pool if nobody says how many. More does not help the disks that were measured,
@@ -211,7 +211,7 @@ fn open_with(
     depth: usize,
     ring: impl FnOnce(usize) -> Result<ring::Ring>,
 ) -> Result<Box<dyn ReadEngine>> {
-    in_range("queue depth", depth, DEPTH_MAX)?;
+    check_depth(depth)?;
     match kind {
         EngineKind::Auto => automatic(FileSet::open(paths, Access::DirectIfPossible)?, depth, ring),
         EngineKind::Uring => {
@@ -309,6 +309,11 @@ fn threads_for(threads: usize, depth: usize) -> Result<usize> {
     }
     in_range("number of I/O threads", threads, THREADS_MAX)?;
     Ok(threads.min(depth))
+}
+
+/// Refuses a queue depth that no engine has.
+pub(crate) fn check_depth(depth: usize) -> Result<()> {
+    in_range("queue depth", depth, DEPTH_MAX)
 }
 
 fn in_range(what: &'static str, value: usize, max: usize) -> Result<()> {

@@ -40,6 +40,7 @@ mod mapped;
 mod platform;
 mod pool;
 mod region;
+pub mod sim;
 mod source;
 mod stats;
 mod task;

@@ -67,15 +67,16 @@ impl Task {
             let valid = size.saturating_sub(self.request.offset).min(arrived as u64);
             return Step::End(Ok(valid as usize));
         }
+        // An end before the recorded end, or only a short read? The file tells.
+        if let Err(error) = source.check(file) {
+            return Step::End(Err(error));
+        }
         if outcome == 0 {
-            // An end before the recorded end. The check tells what happened to the file; if it
-            // says nothing, the read itself has found the truncation.
-            let cut = Error::Truncated {
+            return Step::End(Err(Error::Truncated {
                 path: source.path(file).to_path_buf(),
                 opened: size,
                 now: end,
-            };
-            return Step::End(source.check(file).and(Err(cut)));
+            }));
         }
         // The next attempt must start aligned; the few bytes before it are read again.
         let keep = arrived - arrived % source.alignment();

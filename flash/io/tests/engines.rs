@@ -1,5 +1,6 @@
 //! Every case runs on every engine that works here: what they have in common, they have exactly.
 
+use lampyris_io::sim::{SimDevice, SimOptions};
 use lampyris_io::{AlignedBuf, Completion, EngineKind, ReadEngine, ReadRequest, open, page_size};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -64,11 +65,22 @@ fn engine(kind: EngineKind, paths: &[PathBuf], depth: usize) -> Box<dyn ReadEngi
     open(paths, kind, depth).unwrap_or_else(|e| panic!("{kind}: {e}"))
 }
 
+/// Runs a case on each engine, and on simulated devices without and with passing faults.
 fn each(depth: usize, case: impl Fn(&mut dyn ReadEngine, &Files)) {
     for kind in KINDS {
         let files = files();
         eprintln!("engine {kind}");
         case(engine(kind, &files.paths, depth).as_mut(), &files);
+    }
+    for chance in [0.0, 0.2] {
+        let files = files();
+        eprintln!("simulated device, passing faults {chance}");
+        let mut options = SimOptions::default();
+        options.faults.short = chance;
+        options.faults.interrupted = chance;
+        options.faults.busy = chance;
+        let device = SimDevice::open(&files.paths, depth, options);
+        case(&mut device.expect("the files open"), &files);
     }
 }
 
@@ -222,13 +234,13 @@ fn dropping_with_reads_in_flight_is_sound() {
     });
 }
 
-/// A completion's error, which must come exactly once.
-fn only_error(engine: &mut dyn ReadEngine) -> String {
+/// A completion's error, which must come exactly once; with it there were `so_far`.
+fn only_error(engine: &mut dyn ReadEngine, so_far: u64) -> String {
     let mut done = finish(engine);
     assert_eq!(done.len(), 1);
     let error = done.remove(0).result.expect_err("the file changed");
     assert!(finish(engine).is_empty());
-    assert_eq!(engine.stats().errors, 1);
+    assert_eq!(engine.stats().errors, so_far);
     error.to_string()
 }
 
@@ -243,12 +255,17 @@ fn truncated_files_are_reported() {
         let offset = 1 << 20;
         let late = request(engine, 0, offset, 64 << 10, 1);
         engine.submit(late).expect("room");
-        let error = only_error(engine);
+        let error = only_error(engine, 1);
         let name = files.paths[0].display();
         let wanted = format!(
             "`{name}` was truncated while it was in use: it had 1234567 bytes when opened and \
              ends at 700000 now\nhint: "
         );
+        assert!(error.contains(&wanted), "{error}");
+        // Across the new end, which no direct read can start at.
+        let across = request(engine, 0, 655_360, 64 << 10, 1);
+        engine.submit(across).expect("room");
+        let error = only_error(engine, 2);
         assert!(error.contains(&wanted), "{error}");
         // The other file is well.
         let other = request(engine, 1, 0, 4096, 2);
@@ -271,7 +288,7 @@ fn changed_files_are_reported() {
         rewrite(&files.paths[0], b"other bytes");
         let first = request(engine, 0, 0, 4096, 1);
         engine.submit(first).expect("room");
-        let error = only_error(engine);
+        let error = only_error(engine, 1);
         assert!(
             error.contains("was changed while it was in use: its time"),
             "{error}"
@@ -285,7 +302,7 @@ fn changed_files_are_reported() {
         file.write_all(b"more").expect("writes");
         let first = request(engine, 0, 0, 4096, 1);
         engine.submit(first).expect("room");
-        let error = only_error(engine);
+        let error = only_error(engine, 1);
         assert!(
             error.contains("had 1234567 bytes when opened and has 1234571 now"),
             "{error}"
