@@ -65,6 +65,10 @@ pub(crate) trait Backend: Sync {
 pub(crate) fn backend(isa: Isa) -> Option<&'static dyn Backend> {
     match isa {
         Isa::Scalar => Some(&crate::scalar::Scalar),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if crate::x86::Avx2::detected() => Some(&crate::x86::Avx2),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni if crate::x86::Avx512::detected() => Some(&crate::x86::Avx512),
         _ => None,
     }
 }

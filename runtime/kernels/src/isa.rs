@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Isa {
     /// Portable code; defines the results of all others.
     Scalar,
-    /// x86-64 with AVX2, FMA and F16C.
+    /// x86-64 with AVX2 and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,

@@ -10,6 +10,11 @@
 //! defined order without fused multiply-add. The portable code is the definition; the test
 //! harness compares every other implementation with it bit by bit.
 //!
+//! **To add an instruction set**: implement `simd::Simd` and `ints::Ints` for a vector type that
+//! proves that the instructions exist, put `float_backend!` and `int_backend!` into an `impl
+//! Backend`, and name it in `backend::backend`. All formats and operations follow from that; any
+//! method of `Backend` can be written by hand instead where that is faster.
+//!
 //! ```
 //! use lampyris_kernels::{Activations, Kernels, Matrix, Pool, TensorType};
 //!
@@ -30,12 +35,24 @@ mod attention;
 mod backend;
 mod error;
 mod float;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_macros,
+        reason = "used by vector kernels"
+    )
+)]
+mod ints;
 mod isa;
 mod kernels;
 mod ops;
 mod pool;
 mod scalar;
 mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use activations::Activations;
 pub use attention::{Attention, KvCache, KvType, Spans};

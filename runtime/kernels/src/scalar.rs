@@ -2,12 +2,12 @@
 
 mod codes;
 
-pub(crate) use codes::{Coded, coded};
+use codes::{Coded, coded};
 
 use crate::activations::Tokens;
 use crate::backend::{Backend, TILE_ROWS, Tile};
 use crate::float::{self, float_backend};
-use crate::simd::Portable;
+use crate::simd::{Portable, Simd};
 use crate::{Isa, TensorType};
 
 /// Portable code, no vector instructions asked for.
@@ -38,14 +38,7 @@ impl Backend for Scalar {
     }
 
     fn dot_row(&self, ty: TensorType, row: &[u8], x: Tokens<'_>) -> f32 {
-        if is_float(ty) {
-            return float::dot_row(Portable, ty, row, x);
-        }
-        let mut sum = 0.0;
-        for b in 0..x.blocks {
-            sum += product(&coded(ty, row, b), x, 0, b);
-        }
-        sum
+        dot_row(Portable, ty, row, x)
     }
 
     fn axpy_row(&self, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
@@ -66,12 +59,26 @@ pub(crate) fn is_float(ty: TensorType) -> bool {
     matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16)
 }
 
+/// One row times the only token of `x`.
+#[inline(always)]
+pub(crate) fn dot_row<S: Simd>(s: S, ty: TensorType, row: &[u8], x: Tokens<'_>) -> f32 {
+    if is_float(ty) {
+        return float::dot_row(s, ty, row, x);
+    }
+    let mut sum = 0.0;
+    for b in 0..x.blocks {
+        sum += product(&coded(ty, row, b), x, 0, b);
+    }
+    sum
+}
+
 /// Exactly as ggml's reference functions.
 pub(crate) fn dequantize(ty: TensorType, row: &[u8], out: &mut [f32]) {
     lampyris_flash::block::dequantize_row(ty, row, out).expect("the caller has checked lengths");
 }
 
 /// What block `b` adds to the result of token `t`.
+#[inline(always)]
 fn product(w: &Coded, x: Tokens<'_>, t: usize, b: usize) -> f32 {
     let q = x.block(t, b);
     let meta = x.meta[t * x.blocks + b];

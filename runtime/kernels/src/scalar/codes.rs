@@ -17,6 +17,7 @@ pub(crate) struct Coded {
 }
 
 /// Block `index` (of 32 elements) of a row of a block format.
+#[inline(always)]
 pub(crate) fn coded(ty: TensorType, row: &[u8], index: usize) -> Coded {
     let per_block = ty.block_len() / BLOCK;
     let block = &row[index / per_block * ty.block_bytes()..][..ty.block_bytes()];
@@ -43,19 +44,23 @@ pub(crate) fn coded(ty: TensorType, row: &[u8], index: usize) -> Coded {
 }
 
 /// The binary16 at `at`.
+#[inline(always)]
 pub(crate) fn half_at(block: &[u8], at: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
 /// Elements 0..16 are low halves of bytes, 16..32 high ones.
+#[inline(always)]
 fn nibble(bytes: &[u8], j: usize) -> u8 {
     bytes[j % 16] >> (j / 16 * 4) & 0xf
 }
 
+#[inline(always)]
 fn bit(bytes: &[u8], j: usize) -> u8 {
     bytes[j / 8] >> (j % 8) & 1
 }
 
+#[inline(always)]
 fn simple(block: &[u8], min_at: Option<usize>, code: impl Fn(usize) -> i8) -> Coded {
     Coded {
         codes: std::array::from_fn(code),
@@ -66,12 +71,14 @@ fn simple(block: &[u8], min_at: Option<usize>, code: impl Fn(usize) -> i8) -> Co
 }
 
 /// Two parts of 32 share 32 bytes: even ones the low halves, odd ones the high halves.
+#[inline(always)]
 fn half_byte(bytes: &[u8], part: usize, j: usize) -> u8 {
     bytes[part / 2 * 32 + j] >> (part % 2 * 4) & 0xf
 }
 
 /// The 6-bit scales and minima of the eight parts of a Q4_K or Q5_K super-block: four of each in
 /// the low bits of bytes 0..8, the other four split between bytes 8..12 and the high bits.
+#[inline(always)]
 pub(crate) fn six_bit_scales(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     let word = |i: usize| u32::from_le_bytes([0, 1, 2, 3].map(|k| packed[4 * i + k]));
     let (a, b, c) = (word(0), word(1), word(2));
@@ -87,6 +94,7 @@ pub(crate) fn six_bit_scales(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
 }
 
 /// Q4_K and Q5_K: eight parts, each with a 6-bit scale and minimum.
+#[inline(always)]
 fn with_six_bit_scales(block: &[u8], part: usize, code: impl Fn(usize) -> u8) -> Coded {
     let packed = block[4..].first_chunk().expect("a super-block");
     let (scales, mins) = six_bit_scales(packed);
@@ -99,6 +107,7 @@ fn with_six_bit_scales(block: &[u8], part: usize, code: impl Fn(usize) -> u8) ->
 }
 
 /// Q6_K: two halves of 128 elements, each four parts whose low bits share 64 bytes.
+#[inline(always)]
 fn six_bit(block: &[u8], part: usize) -> Coded {
     let (half, group) = (part / 4, part % 4);
     let low = &block[half * 64 + group % 2 * 32..][..BLOCK];

@@ -1,0 +1,161 @@
+//! Speed of the kernels: each format, instruction set and batch size.
+//!
+//! `cargo run --release -p lampyris-kernels --example speed [-- FILTER...]`
+//!
+//! Every number is the best of several repetitions. "x scalar" is the ratio to portable code, "of
+//! copy" the ratio of weight bytes read to the bytes that a plain read of memory reaches with the
+//! same threads. Filters are parts of format, shape or instruction set names.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
+use lampyris_kernels::{Activations, Isa, Kernels, Matrix, Pool, TensorType};
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Shapes of SmolLM2-135M, its head, and of a 7B model.
+const SHAPES: [(&str, usize, usize); 4] = [
+    ("smol-up", 1536, 576),
+    ("smol-down", 576, 1536),
+    ("smol-head", 49152, 576),
+    ("7b-up", 14336, 4096),
+];
+const BATCHES: [usize; 4] = [1, 2, 4, 64];
+
+fn best_of(repetitions: usize, mut f: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..repetitions {
+        let start = Instant::now();
+        f();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+/// Bytes per second of reading memory that no cache holds.
+fn read_rate(pool: &Pool) -> f64 {
+    let memory = vec![1u64; 32 << 20];
+    let part = memory.len() / 64;
+    let seconds = best_of(5, || {
+        pool.run(64, &|i| {
+            let words = &memory[i * part..][..part];
+            let mut sums = [0u64; 16];
+            for chunk in words.as_chunks::<16>().0 {
+                for (sum, word) in sums.iter_mut().zip(chunk) {
+                    *sum ^= word;
+                }
+            }
+            black_box(sums);
+        });
+    });
+    (memory.len() * 8) as f64 / seconds
+}
+
+struct Case {
+    ty: TensorType,
+    rows: usize,
+    cols: usize,
+    /// Copies of the matrix, so that a decode step finds none in a cache.
+    copies: usize,
+    data: Vec<u8>,
+}
+
+impl Case {
+    fn new(ty: TensorType, rows: usize, cols: usize) -> Option<Self> {
+        let bytes = ty.row_bytes(cols)? * rows;
+        let copies = (96 << 20usize).div_ceil(bytes);
+        let mut state = 1u64;
+        let data = (0..bytes * copies)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                // Low bytes: scales stay finite in every format.
+                (state >> 33) as u8 & 0x3b
+            })
+            .collect();
+        Some(Self {
+            ty,
+            rows,
+            cols,
+            copies,
+            data,
+        })
+    }
+
+    /// Seconds of one product with `batch` tokens.
+    fn seconds(&self, kernels: &Kernels, pool: &Pool, batch: usize) -> f64 {
+        let values: Vec<f32> = (0..batch * self.cols)
+            .map(|i| (i % 17) as f32 - 8.0)
+            .collect();
+        let mut x = Activations::with_capacity(batch, self.cols);
+        x.quantize(kernels, &values, self.cols);
+        let mut out = vec![0.0; batch * self.rows];
+        let bytes = self.data.len() / self.copies;
+        let slow = kernels.isa() == Isa::Scalar;
+        let products = if batch == 1 && !slow { self.copies } else { 1 };
+        let seconds = best_of(if slow { 1 } else { 5 }, || {
+            for data in self.data.chunks_exact(bytes).take(products) {
+                let w = Matrix {
+                    ty: self.ty,
+                    rows: self.rows,
+                    cols: self.cols,
+                    data,
+                };
+                kernels.matmul(pool, w, &x, &mut out, self.rows, 0);
+                black_box(&mut out);
+            }
+        });
+        seconds / products as f64
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let filters: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |kind: &[&str], name: &str| {
+        let mut of_kind = filters
+            .iter()
+            .filter(|f| kind.contains(&f.as_str()))
+            .peekable();
+        of_kind.peek().is_none() || of_kind.any(|f| f == name)
+    };
+    let types: Vec<_> = TensorType::all().map(TensorType::name).collect();
+    let isas: Vec<_> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+    let shapes = SHAPES.map(|s| s.0);
+    let cores = std::thread::available_parallelism()?.get();
+    for threads in if cores > 1 { vec![1, cores] } else { vec![1] } {
+        let pool = Pool::new(threads)?;
+        let rate = read_rate(&pool);
+        println!(
+            "{threads} threads; memory is read at {:.1} GB/s",
+            rate / 1e9
+        );
+        println!("shape      type  isa          tokens    Gmul/s     GB/s  of copy  x scalar");
+        for (shape, rows, cols) in SHAPES.iter().filter(|s| chosen(&shapes, s.0)) {
+            for ty in TensorType::all().filter(|ty| chosen(&types, ty.name())) {
+                let Some(case) = Case::new(ty, *rows, *cols) else {
+                    continue;
+                };
+                for batch in BATCHES {
+                    let scalar = case.seconds(&Kernels::new(Isa::Scalar)?, &pool, batch);
+                    for isa in Isa::available() {
+                        if !chosen(&isas, isa.name()) {
+                            continue;
+                        }
+                        let seconds = case.seconds(&Kernels::new(isa)?, &pool, batch);
+                        let bytes = (case.data.len() / case.copies) as f64;
+                        println!(
+                            "{shape:10} {:5} {:12} {batch:6} {:9.1} {:8.1} {:7.0}% {:8.1}x",
+                            ty.name(),
+                            isa.name(),
+                            (rows * cols * batch) as f64 / seconds / 1e9,
+                            bytes / seconds / 1e9,
+                            bytes / seconds / rate * 100.0,
+                            scalar / seconds
+                        );
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

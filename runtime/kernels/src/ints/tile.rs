@@ -1,0 +1,251 @@
+//! The loops over blocks and tokens.
+
+use super::formats::{Block, Format, Sink};
+use super::{GROUPS, Ints, Rows};
+use crate::activations::{BLOCK, Tokens};
+use crate::backend::{TILE_ROWS, Tile};
+use crate::simd::LANES;
+
+/// Up to this many tokens, codes go from the unpacker to the products without touching memory.
+pub(crate) const DIRECT_TOKENS: usize = 4;
+/// Blocks that are unpacked before all tokens pass over them: 16 KiB of codes, half of a usual
+/// first-level cache. A multiple of a super-block.
+const CHUNK: usize = 32;
+const LINE: usize = 64;
+
+/// What `block` adds for token `t`: see [`Backend::tile`](crate::backend::Backend::tile).
+#[inline(always)]
+fn step<S: Ints, F: Format>(
+    s: S,
+    sum: S::V,
+    block: &Block<S>,
+    x: &Tokens<'_>,
+    t: usize,
+    b: usize,
+) -> S::V {
+    debug_assert!(t < x.count && b < x.blocks);
+    let i = t * x.blocks + b;
+    // SAFETY: `q` and `meta` hold `count * blocks` blocks.
+    let (q, meta) = unsafe {
+        let q = x.q.as_ptr().add(i * BLOCK).cast::<[i8; BLOCK]>();
+        (&*q, x.meta.get_unchecked(i))
+    };
+    // All of these are integers below 2^24, so nothing is rounded until the scale.
+    let dot = if F::HAS_HALVES {
+        let half = |h: usize| {
+            let range = h * GROUPS / 2..(h + 1) * GROUPS / 2;
+            let dot = match F::MAX {
+                63 => s.dot::<4, 63>(&block.codes[range], &q[h * BLOCK / 2..]),
+                _ => s.dot::<4, 127>(&block.codes[range], &q[h * BLOCK / 2..]),
+            };
+            let offset = s.splat(F::OFFSET * meta.halves[h]);
+            s.mul(s.sub(s.to_float(dot), offset), block.halves[h])
+        };
+        s.add(half(0), half(1))
+    } else if F::SIGNED {
+        s.to_float(s.dot_signed(&block.codes, q, meta.sum))
+    } else {
+        let dot = match F::MAX {
+            15 => s.dot::<GROUPS, 15>(&block.codes, q),
+            31 => s.dot::<GROUPS, 31>(&block.codes, q),
+            _ => s.dot::<GROUPS, 127>(&block.codes, q),
+        };
+        match F::OFFSET {
+            0.0 => s.to_float(dot),
+            offset => s.sub(s.to_float(dot), s.splat(offset * meta.sum)),
+        }
+    };
+    let mut value = s.mul(block.scale, dot);
+    if F::HAS_MIN {
+        value = s.add(value, s.mul(block.min, s.splat(meta.sum)));
+    }
+    s.add(sum, s.mul(value, s.splat(meta.scale)))
+}
+
+/// Multiplies blocks as they come.
+struct Direct<'a, S: Ints, F, const N: usize> {
+    x: Tokens<'a>,
+    sums: [S::V; N],
+    format: std::marker::PhantomData<F>,
+}
+
+impl<S: Ints, F: Format, const N: usize> Sink<S> for Direct<'_, S, F, N> {
+    #[inline(always)]
+    fn block(&mut self, s: S, index: usize, block: Block<S>) {
+        for t in 0..N {
+            self.sums[t] = step::<S, F>(s, self.sums[t], &block, &self.x, t, index);
+        }
+    }
+}
+
+fn starts(tile: &Tile<'_>) -> Rows {
+    tile.rows.map(<[u8]>::as_ptr)
+}
+
+/// Asks for the part of the next tile that lies where `index` of `blocks` lies in this one.
+#[inline(always)]
+fn prefetch<S: Ints>(s: S, tile: &Tile<'_>, bytes: usize, index: usize) {
+    let (start, end) = (index * bytes * TILE_ROWS, (index + 1) * bytes * TILE_ROWS);
+    let mut line = start.next_multiple_of(LINE);
+    while line < end && line < tile.ahead.len() {
+        s.prefetch(tile.ahead.as_ptr().wrapping_add(line));
+        line += LINE;
+    }
+}
+
+/// A tile for `N` tokens: each weight is unpacked once, into registers.
+#[inline(always)]
+pub(crate) fn direct<S: Ints, F: Format, const N: usize>(
+    s: S,
+    tile: &Tile<'_>,
+    x: Tokens<'_>,
+    out: &mut [[f32; TILE_ROWS]],
+) {
+    assert!(x.count == N && out.len() >= N);
+    let bytes = F::TY.block_bytes();
+    let blocks = x.blocks * BLOCK / F::TY.block_len();
+    assert!(tile.rows.iter().all(|row| row.len() == blocks * bytes));
+    let rows = starts(tile);
+    let mut sink = Direct::<S, F, N> {
+        x,
+        sums: [s.splat(0.0); N],
+        format: std::marker::PhantomData,
+    };
+    for index in 0..blocks {
+        prefetch(s, tile, bytes, index);
+        // SAFETY: each row has `blocks` blocks, as checked above.
+        unsafe { F::unpack(s, &rows, index, &mut sink) };
+    }
+    for (out, sum) in out.iter_mut().zip(sink.sums) {
+        s.store(sum, out);
+    }
+}
+
+/// Unpacked blocks of a tile.
+struct Buffer {
+    /// Number of the first block.
+    first: usize,
+    codes: [[[u32; LANES]; GROUPS]; CHUNK],
+    scale: [[f32; LANES]; CHUNK],
+    min: [[f32; LANES]; CHUNK],
+    halves: [[[f32; LANES]; 2]; CHUNK],
+}
+
+/// Writes blocks to a buffer.
+struct Store<'a, F> {
+    buffer: &'a mut Buffer,
+    format: std::marker::PhantomData<F>,
+}
+
+impl<S: Ints, F: Format> Sink<S> for Store<'_, F> {
+    #[inline(always)]
+    fn block(&mut self, s: S, index: usize, block: Block<S>) {
+        let i = index - self.buffer.first;
+        for (codes, to) in block.codes.into_iter().zip(&mut self.buffer.codes[i]) {
+            s.store_int(codes, to);
+        }
+        s.store(block.scale, &mut self.buffer.scale[i]);
+        if F::HAS_MIN {
+            s.store(block.min, &mut self.buffer.min[i]);
+        }
+        if F::HAS_HALVES {
+            for (halves, to) in block.halves.into_iter().zip(&mut self.buffer.halves[i]) {
+                s.store(halves, to);
+            }
+        }
+    }
+}
+
+impl Buffer {
+    #[inline(always)]
+    fn block<S: Ints, F: Format>(&self, s: S, i: usize) -> Block<S> {
+        let scale = s.load(&self.scale[i]);
+        Block {
+            codes: std::array::from_fn(|g| s.load_int(&self.codes[i][g])),
+            scale,
+            min: match F::HAS_MIN {
+                true => s.load(&self.min[i]),
+                false => scale,
+            },
+            halves: match F::HAS_HALVES {
+                true => std::array::from_fn(|h| s.load(&self.halves[i][h])),
+                false => [scale; 2],
+            },
+        }
+    }
+}
+
+/// A tile for any number of tokens: a chunk of columns is unpacked to a buffer, then all tokens
+/// pass over it, some at a time.
+#[inline(always)]
+pub(crate) fn buffered<S: Ints, F: Format>(
+    s: S,
+    tile: &Tile<'_>,
+    x: Tokens<'_>,
+    out: &mut [[f32; TILE_ROWS]],
+) {
+    let bytes = F::TY.block_bytes();
+    let per_block = F::TY.block_len() / BLOCK;
+    let blocks = x.blocks / per_block;
+    assert!(tile.rows.iter().all(|row| row.len() == blocks * bytes));
+    let rows = starts(tile);
+    let out = &mut out[..x.count];
+    out.fill([0.0; TILE_ROWS]);
+    let mut buffer = Buffer {
+        first: 0,
+        codes: [[[0; LANES]; GROUPS]; CHUNK],
+        scale: [[0.0; LANES]; CHUNK],
+        min: [[0.0; LANES]; CHUNK],
+        halves: [[[0.0; LANES]; 2]; CHUNK],
+    };
+    for first in (0..blocks).step_by(CHUNK / per_block) {
+        let count = (blocks - first).min(CHUNK / per_block);
+        buffer.first = first * per_block;
+        let mut store = Store::<F> {
+            buffer: &mut buffer,
+            format: std::marker::PhantomData,
+        };
+        for index in first..first + count {
+            prefetch(s, tile, bytes, index);
+            // SAFETY: each row has `blocks` blocks, as checked above.
+            unsafe { F::unpack(s, &rows, index, &mut store) };
+        }
+        let count = count * per_block;
+        let mut t = 0;
+        if S::REGISTERS >= 32 {
+            while t + 4 <= x.count {
+                pass::<S, F, 4>(s, &buffer, count, &x, t, out);
+                t += 4;
+            }
+        }
+        while t + 2 <= x.count {
+            pass::<S, F, 2>(s, &buffer, count, &x, t, out);
+            t += 2;
+        }
+        if t < x.count {
+            pass::<S, F, 1>(s, &buffer, count, &x, t, out);
+        }
+    }
+}
+
+/// Tokens `t..t + N` over the blocks of the buffer.
+#[inline(always)]
+fn pass<S: Ints, F: Format, const N: usize>(
+    s: S,
+    buffer: &Buffer,
+    count: usize,
+    x: &Tokens<'_>,
+    t: usize,
+    out: &mut [[f32; TILE_ROWS]],
+) {
+    let mut sums: [S::V; N] = std::array::from_fn(|n| s.load(&out[t + n]));
+    for i in 0..count {
+        let block = buffer.block::<S, F>(s, i);
+        for n in 0..N {
+            sums[n] = step::<S, F>(s, sums[n], &block, x, t + n, buffer.first + i);
+        }
+    }
+    for n in 0..N {
+        s.store(sums[n], &mut out[t + n]);
+    }
+}
