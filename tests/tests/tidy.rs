@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
@@ -46,6 +46,10 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
             "lampyris-isa",
             "lampyris-kernels",
         ],
+    ),
+    (
+        "lampyris-serve",
+        &["lampyris-runtime", "lampyris-import"],
     ),
     (
         "xtask",
