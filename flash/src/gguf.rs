@@ -46,6 +46,8 @@ pub struct TensorInfo {
 #[derive(Clone, Debug)]
 struct Shard {
     file: String,
+    /// Where it lies; `None` if it was read from memory.
+    path: Option<PathBuf>,
     bytes: Bytes,
 }
 
@@ -66,10 +68,11 @@ impl Gguf {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut model = Self::empty(&file_name(path));
-        let count = model.add_shard(file_name(path), Bytes::map(path)?)?;
+        let count = model.add_shard(file_name(path), Some(path), Bytes::map(path)?)?;
         for shard_path in split_paths(path, count)? {
             let name = file_name(&shard_path);
-            let their_count = model.add_shard(name.clone(), Bytes::map(&shard_path)?)?;
+            let bytes = Bytes::map(&shard_path)?;
+            let their_count = model.add_shard(name.clone(), Some(&shard_path), bytes)?;
             if their_count != count {
                 return Err(Error::Metadata {
                     file: name,
@@ -89,7 +92,7 @@ impl Gguf {
     /// As [`open`](Self::open); split models cannot be read from memory.
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self> {
         let mut model = Self::empty("<memory>");
-        let count = model.add_shard("<memory>".into(), bytes.into())?;
+        let count = model.add_shard("<memory>".into(), None, bytes.into())?;
         if count > 1 {
             return Err(Error::Unsupported {
                 file: "<memory>".into(),
@@ -149,6 +152,17 @@ impl Gguf {
         self.tensor(name)?.check_finite()
     }
 
+    /// The files, first to last; empty if the model was read from memory.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.shards.iter().filter_map(|s| s.path.clone()).collect()
+    }
+
+    /// File (index into [`paths`](Self::paths)) and byte range of the tensor called `name`.
+    pub(crate) fn place(&self, name: &str) -> Option<(usize, Range<usize>)> {
+        let info = &self.tensors[*self.index.get(name)?];
+        Some((info.shard, info.range.clone()))
+    }
+
     fn view(&self, i: usize) -> TensorView<'_> {
         let info = &self.tensors[i];
         let shard = &self.shards[info.shard];
@@ -174,7 +188,7 @@ impl Gguf {
     }
 
     /// Validates one file, adds its tensors, and returns its `split.count` (1 if absent).
-    fn add_shard(&mut self, file: String, bytes: Bytes) -> Result<usize> {
+    fn add_shard(&mut self, file: String, path: Option<&Path>, bytes: Bytes) -> Result<usize> {
         let shard = self.shards.len();
         let header = parse::parse_header(&file, &bytes)?;
         let metadata = Metadata {
@@ -204,7 +218,11 @@ impl Gguf {
         if shard == 0 {
             self.metadata = metadata;
         }
-        self.shards.push(Shard { file, bytes });
+        self.shards.push(Shard {
+            file,
+            path: path.map(Path::to_owned),
+            bytes,
+        });
         Ok(count)
     }
 

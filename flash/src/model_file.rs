@@ -1,7 +1,10 @@
 //! One interface to both kinds of model file.
 
 use crate::{Gguf, Result, SafetensorsDir, TensorView};
-use std::path::Path;
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 /// A model on storage: a GGUF file or a Hugging Face directory.
 #[derive(Clone, Debug)]
@@ -63,6 +66,23 @@ impl ModelFile {
         match self {
             Self::Gguf(model) => model.tensor(name),
             Self::Safetensors(model) => model.tensor(name),
+        }
+    }
+
+    /// The weight files; empty if the model was read from memory.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Gguf(model) => model.paths(),
+            Self::Safetensors(model) => model.paths(),
+        }
+    }
+
+    /// Where the tensor called `name` lies, for reading it without the mapping: file (index into
+    /// [`paths`](Self::paths)) and bytes in it.
+    pub fn place(&self, name: &str) -> Option<(usize, Range<usize>)> {
+        match self {
+            Self::Gguf(model) => model.place(name),
+            Self::Safetensors(model) => model.place(name),
         }
     }
 

@@ -124,6 +124,17 @@ impl SafetensorsDir {
             .ok_or_else(|| missing(&crate::gguf::file_name(&self.dir), name))
     }
 
+    /// The weight files.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.shards.iter().map(|(n, _)| self.dir.join(n)).collect()
+    }
+
+    /// File (index into [`paths`](Self::paths)) and byte range of the tensor called `name`.
+    pub(crate) fn place(&self, name: &str) -> Option<(usize, Range<usize>)> {
+        let entry = self.tensors.get(name)?;
+        Some((entry.shard, entry.range.clone()))
+    }
+
     fn add_shard(&mut self, file: &str) -> Result<()> {
         let bytes = Bytes::map(&self.dir.join(file))?;
         let malformed = |problem: String| Error::Malformed {
