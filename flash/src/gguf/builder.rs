@@ -11,6 +11,8 @@ struct Tensor {
     shape: Vec<usize>,
     ty: TensorType,
     data: Vec<u8>,
+    /// Bytes of data; those of a declared tensor are written by the caller.
+    bytes: usize,
 }
 
 /// Collects metadata and tensors and writes them as one file.
@@ -45,11 +47,27 @@ impl Builder {
         ty: TensorType,
         data: impl Into<Vec<u8>>,
     ) -> Self {
+        let data = data.into();
         self.tensors.push(Tensor {
             name: name.into(),
             shape: shape.into(),
             ty,
-            data: data.into(),
+            bytes: data.len(),
+            data,
+        });
+        self
+    }
+
+    /// Adds a tensor whose data the caller writes after the [`header`](Self::header), for models
+    /// that are too large for memory.
+    #[must_use]
+    pub fn declare(mut self, name: impl Into<String>, shape: &[usize], ty: TensorType) -> Self {
+        self.tensors.push(Tensor {
+            name: name.into(),
+            shape: shape.into(),
+            ty,
+            bytes: expected_bytes(shape, ty).unwrap_or(0),
+            data: Vec::new(),
         });
         self
     }
@@ -61,15 +79,30 @@ impl Builder {
         self.tensor(name, shape, TensorType::F32, data)
     }
 
-    /// The bytes of the file.
+    /// The bytes of the file; declared tensors hold zeros.
+    ///
+    /// # Errors
+    /// As [`header`](Self::header).
+    pub fn build(self) -> Result<Vec<u8>> {
+        let (mut out, offsets) = self.header()?;
+        for (tensor, offset) in self.tensors.iter().zip(offsets) {
+            out.resize(offset as usize, 0);
+            out.extend(&tensor.data);
+            out.resize(offset as usize + tensor.bytes, 0);
+        }
+        Ok(out)
+    }
+
+    /// The bytes before the first tensor's data, and where in the file the data of each tensor
+    /// begin, in the order of their addition. Bytes between tensors are zero.
     ///
     /// # Errors
     /// [`Error::Tensor`] if a tensor's data do not have the size that its shape and type demand,
     /// [`Error::Metadata`] if `general.alignment` is unusable.
-    pub fn build(self) -> Result<Vec<u8>> {
+    pub fn header(&self) -> Result<(Vec<u8>, Vec<u64>)> {
         let metadata = Metadata {
             file: "<builder>".into(),
-            entries: self.metadata,
+            entries: self.metadata.clone(),
         };
         let alignment = alignment(&metadata)?;
         let mut out = Vec::new();
@@ -83,6 +116,7 @@ impl Builder {
             put_value(&mut out, value);
         }
         let mut offset = 0usize;
+        let mut offsets = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
             check_size(tensor)?;
             put_text(&mut out, &tensor.name);
@@ -92,24 +126,27 @@ impl Builder {
             }
             out.extend(tensor.ty.ggml_id().to_le_bytes());
             out.extend((offset as u64).to_le_bytes());
-            offset = (offset + tensor.data.len()).next_multiple_of(alignment);
+            offsets.push(offset as u64);
+            offset = (offset + tensor.bytes).next_multiple_of(alignment);
         }
-        for tensor in &self.tensors {
+        if !self.tensors.is_empty() {
             out.resize(out.len().next_multiple_of(alignment), 0);
-            out.extend(&tensor.data);
         }
-        Ok(out)
+        for at in &mut offsets {
+            *at += out.len() as u64;
+        }
+        Ok((out, offsets))
     }
 }
 
+/// Bytes of a tensor, if its rows are whole blocks and the size does not overflow.
+fn expected_bytes(shape: &[usize], ty: TensorType) -> Option<usize> {
+    let row = shape.first().and_then(|&len| ty.row_bytes(len))?;
+    shape[1..].iter().try_fold(row, |n, &d| n.checked_mul(d))
+}
+
 fn check_size(tensor: &Tensor) -> Result<()> {
-    let row = tensor
-        .shape
-        .first()
-        .and_then(|&len| tensor.ty.row_bytes(len));
-    let rest = tensor.shape.get(1..).unwrap_or(&[]);
-    let expected = row.and_then(|row| rest.iter().try_fold(row, |n, &d| n.checked_mul(d)));
-    if expected == Some(tensor.data.len()) {
+    if expected_bytes(&tensor.shape, tensor.ty) == Some(tensor.bytes) {
         return Ok(());
     }
     Err(Error::Tensor {
@@ -117,9 +154,7 @@ fn check_size(tensor: &Tensor) -> Result<()> {
         tensor: tensor.name.clone(),
         problem: format!(
             "has {} bytes of {} data, which does not fit shape {:?}",
-            tensor.data.len(),
-            tensor.ty,
-            tensor.shape
+            tensor.bytes, tensor.ty, tensor.shape
         ),
         hint: RECONVERT,
     })
