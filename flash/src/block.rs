@@ -7,11 +7,13 @@
 
 mod codes;
 mod dequant;
+mod quantize;
 #[cfg(test)]
 mod tests;
 
 pub use codes::{CodeBlock, CodeBlocks, code_blocks};
 pub use dequant::dequantize_row;
+pub use quantize::{can_quantize, quantize_row};
 
 use crate::{Error, Result};
 use std::fmt;

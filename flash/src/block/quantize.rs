@@ -1,0 +1,121 @@
+//! Quantization from f32, in the arithmetic of ggml's reference functions, so that codes are equal.
+//!
+//! For weights that this project writes itself: packed files whose blocks run along another
+//! dimension than the source's, and models that it makes. K-quants are read only.
+
+use super::{QK, TensorType};
+use crate::{Error, Result};
+
+/// Whether [`quantize_row`] can write the type.
+pub fn can_quantize(ty: TensorType) -> bool {
+    !matches!(ty, TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K)
+}
+
+/// Writes `values` to `out` as blocks of `ty`.
+///
+/// `values` is any whole number of blocks; `out` has as many bytes as they take.
+///
+/// # Errors
+/// [`Error::Block`] if the two lengths do not fit each other, or for K-quants.
+pub fn quantize_row(ty: TensorType, values: &[f32], out: &mut [u8]) -> Result<()> {
+    let wrong = |problem: String, hint| Error::Block {
+        ty: ty.name(),
+        problem,
+        hint,
+    };
+    if !can_quantize(ty) {
+        let hint = "choose F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0";
+        return Err(wrong("this format is read, not written".into(), hint));
+    }
+    if ty.row_bytes(values.len()) != Some(out.len()) {
+        let problem = format!(
+            "{} elements do not fill {} bytes of {}-element blocks",
+            values.len(),
+            out.len(),
+            ty.block_len()
+        );
+        return Err(wrong(
+            problem,
+            "size the output as blocks times block bytes",
+        ));
+    }
+    let blocks = values
+        .chunks_exact(ty.block_len())
+        .zip(out.chunks_exact_mut(ty.block_bytes()));
+    for (x, b) in blocks {
+        match ty {
+            TensorType::F32 => b.copy_from_slice(&x[0].to_le_bytes()),
+            TensorType::F16 => b.copy_from_slice(&half::f16::from_f32(x[0]).to_le_bytes()),
+            TensorType::BF16 => b.copy_from_slice(&half::bf16::from_f32(x[0]).to_le_bytes()),
+            TensorType::Q8_0 => q8_0(x, b),
+            TensorType::Q4_0 => with_offset(x, b, 4),
+            TensorType::Q5_0 => with_offset(x, b, 5),
+            TensorType::Q4_1 => with_minimum(x, b, 4),
+            TensorType::Q5_1 => with_minimum(x, b, 5),
+            TensorType::Q4_K | TensorType::Q5_K | TensorType::Q6_K => {
+                unreachable!("refused above")
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_f16(b: &mut [u8], value: f32) {
+    b[..2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+}
+
+/// `1 / d`, or 0 for a block of zeros.
+fn inverse(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+fn q8_0(x: &[f32], b: &mut [u8]) {
+    let most = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let d = most / 127.0;
+    let id = inverse(d);
+    put_f16(b, d);
+    for (q, v) in b[2..].iter_mut().zip(x) {
+        *q = (v * id).round() as i8 as u8;
+    }
+}
+
+/// Q4_0 and Q5_0: the value of largest magnitude gets the lowest code.
+fn with_offset(x: &[f32], b: &mut [u8], bits: u32) {
+    let extreme = x
+        .iter()
+        .fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
+    let half = 1 << (bits - 1);
+    let d = extreme / -(half as f32);
+    let id = inverse(d);
+    put_f16(b, d);
+    let most = (1u8 << bits) - 1;
+    let code = |v: f32| ((v * id + (half as f32 + 0.5)) as u8).min(most);
+    put_codes(&mut b[2..], bits, |j| code(x[j]));
+}
+
+/// Q4_1 and Q5_1: codes from minimum to maximum.
+fn with_minimum(x: &[f32], b: &mut [u8], bits: u32) {
+    let min = x.iter().fold(f32::INFINITY, |m, &v| m.min(v));
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+    let most = (1u8 << bits) - 1;
+    let d = (max - min) / f32::from(most);
+    let id = inverse(d);
+    put_f16(b, d);
+    put_f16(&mut b[2..], min);
+    let code = |v: f32| (((v - min) * id + 0.5) as u8).min(most);
+    put_codes(&mut b[4..], bits, |j| code(x[j]));
+}
+
+/// Nibbles (elements 0..16 low, 16..32 high), after the word of fifth bits if there are five.
+fn put_codes(b: &mut [u8], bits: u32, code: impl Fn(usize) -> u8) {
+    let nibbles = if bits == 5 {
+        let fifth = (0..QK).fold(0u32, |w, j| w | (u32::from(code(j) >> 4) << j));
+        b[..4].copy_from_slice(&fifth.to_le_bytes());
+        &mut b[4..]
+    } else {
+        b
+    };
+    for (j, byte) in nibbles.iter_mut().enumerate() {
+        *byte = (code(j) & 0xf) | ((code(j + QK / 2) & 0xf) << 4);
+    }
+}
