@@ -4,6 +4,7 @@
 //! non-uniform models fit. Read from GGUF metadata or from `config.json`.
 
 mod config;
+mod exact;
 mod gguf;
 mod rope;
 
@@ -11,10 +12,12 @@ pub use rope::{RopeScaling, RopeSpec, RopeStyle};
 
 use crate::error::{ImportError, Result};
 use lampyris_flash::ModelFile;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Model family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Arch {
     /// Llama 1 to 3, SmolLM2, TinyLlama: RMSNorm, RoPE, gated FFN.
     Llama,
@@ -42,7 +45,8 @@ impl fmt::Display for Arch {
 }
 
 /// Kind of normalization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum NormKind {
     /// `x / sqrt(mean(x^2) + eps) * weight`.
     Rms,
@@ -51,7 +55,8 @@ pub enum NormKind {
 }
 
 /// Normalization used throughout a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct NormSpec {
     /// Kind.
     pub kind: NormKind,
@@ -60,7 +65,8 @@ pub struct NormSpec {
 }
 
 /// FFN activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
@@ -69,7 +75,8 @@ pub enum Activation {
 }
 
 /// How positions enter the model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Positions {
     /// Rotary embedding of queries and keys.
     Rope(RopeSpec),
@@ -81,7 +88,8 @@ pub enum Positions {
 }
 
 /// Which linear layers have biases.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct Biases {
     /// Query, key and value projections.
     pub qkv: bool,
@@ -92,7 +100,8 @@ pub struct Biases {
 }
 
 /// One decoder layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct LayerSpec {
     /// Query heads.
     pub n_heads: usize,
@@ -135,7 +144,8 @@ impl LayerSpec {
 }
 
 /// A decoder-only transformer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct ModelSpec {
     /// Name, for people.
     pub name: String,
@@ -174,7 +184,7 @@ impl ModelSpec {
             ModelFile::Gguf(model) => gguf::read(model)?,
             ModelFile::Safetensors(model) => config::read(model)?,
         };
-        spec.check(&file.name())?;
+        spec.validate(&file.name())?;
         Ok(spec)
     }
 
@@ -186,8 +196,12 @@ impl ModelSpec {
         }
     }
 
-    /// Checks what must hold between the fields, whatever the source was.
-    fn check(&self, file: &str) -> Result<()> {
+    /// Checks what must hold between the fields, whatever the source was; `file` is named in
+    /// messages.
+    ///
+    /// # Errors
+    /// [`ImportError::Config`] naming the field.
+    pub fn validate(&self, file: &str) -> Result<()> {
         let wrong = |key: &str, problem: String| ImportError::Config {
             file: file.into(),
             key: key.into(),
@@ -205,6 +219,14 @@ impl ModelSpec {
             return Err(wrong(
                 "norm epsilon",
                 format!("is {}; expected a positive number", self.norm.eps),
+            ));
+        }
+        if let Positions::Learned { offset } = self.positions
+            && offset > MAX_SIZE
+        {
+            return Err(wrong(
+                "position offset",
+                format!("is {offset}; at most {MAX_SIZE}"),
             ));
         }
         for token in self.bos.iter().chain(&self.eos) {

@@ -17,6 +17,11 @@ pub const TINY: &str = "tiny";
 /// The embedded model: see `tests/tiny/README.md` for how it was made.
 static TINY_GGUF: &[u8] = include_bytes!("../assets/tiny.gguf");
 
+/// The embedded model as the bytes of a GGUF file.
+pub fn tiny_gguf() -> &'static [u8] {
+    TINY_GGUF
+}
+
 /// Opens a model by path, or the embedded one by the name [`TINY`].
 ///
 /// # Errors

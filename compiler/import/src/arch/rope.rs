@@ -5,9 +5,11 @@ mod tests;
 
 use super::LayerSpec;
 use crate::error::{ImportError, Result};
+use serde::{Deserialize, Serialize};
 
 /// Which elements of a head form the pairs that are rotated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RopeStyle {
     /// Elements `2k` and `2k + 1` (the Llama paper, Llama GGUF files).
     Interleaved,
@@ -16,24 +18,30 @@ pub enum RopeStyle {
 }
 
 /// Stretching of the frequencies for longer contexts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RopeScaling {
     /// As trained.
     None,
     /// Positions divided by `factor`.
     Linear {
         /// Divisor.
+        #[serde(with = "super::exact")]
         factor: f64,
     },
     /// Llama 3.1: low frequencies divided by `factor`, high ones kept, smooth in between.
     Llama3 {
         /// Divisor of low frequencies.
+        #[serde(with = "super::exact")]
         factor: f64,
         /// Wavelengths above `original_context / low_freq_factor` are divided.
+        #[serde(with = "super::exact")]
         low_freq_factor: f64,
         /// Wavelengths below `original_context / high_freq_factor` are kept.
+        #[serde(with = "super::exact")]
         high_freq_factor: f64,
         /// Context length before the extension.
+        #[serde(with = "super::exact")]
         original_context: f64,
     },
 }
@@ -42,9 +50,11 @@ pub enum RopeScaling {
 ///
 /// The graph is always in interleaved order: `stored` says how the rows of the Q and K weights
 /// lie in the file, and the graph's tensor references undo it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub struct RopeSpec {
     /// Base of the geometric series of frequencies.
+    #[serde(with = "super::exact")]
     pub base: f64,
     /// Elements of a head that are rotated (the first ones, if fewer than the head has).
     pub dim: usize,
