@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 16] = [
+const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
@@ -17,6 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("lampyris-flash", &["lampyris-isa"]),
     ("lampyris-import", &["lampyris-flash"]),
     ("lampyris-kernels", &["lampyris-flash"]),
+    ("lampyris-pack", &["lampyris-flash", "lampyris-import"]),
     (
         "lampyris-compiler",
         &[
