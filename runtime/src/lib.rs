@@ -3,6 +3,7 @@
 //! The reference executor is the arbiter of correctness for everything else that computes a
 //! model: it is slow and plain on purpose.
 
+pub mod engine;
 mod kernels;
 pub mod reference;
 mod sampler;

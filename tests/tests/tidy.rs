@@ -44,8 +44,10 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
         &[
             "lampyris-flash",
             "lampyris-import",
+            "lampyris-io",
             "lampyris-isa",
             "lampyris-kernels",
+            "lampyris-pack",
         ],
     ),
     (
