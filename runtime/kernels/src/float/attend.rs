@@ -286,9 +286,12 @@ fn columns<S: Simd, E: Element, const N: usize, const D: usize>(
 ) {
     let rows = head.dim.next_multiple_of(LANES);
     let place = |i: usize| d + i * LANES;
-    let mut sums: [[S::V; D]; N] = std::array::from_fn(|n| {
-        std::array::from_fn(|i| s.load(outs[n][place(i)..].first_chunk().expect("sixteen")))
-    });
+    let mut sums = [[s.splat(0.0); D]; N];
+    for n in 0..N {
+        for i in 0..D {
+            sums[n][i] = s.load(outs[n][place(i)..].first_chunk().expect("sixteen"));
+        }
+    }
     let values = &head.v[slots.start * rows..slots.end * rows];
     for (slot, values) in slots.zip(values.chunks_exact(rows)) {
         for i in 0..D {

@@ -12,11 +12,18 @@ fn weights<S: Simd>(s: S, ty: TensorType, row: &[u8], i: usize, count: usize) ->
     match ty {
         TensorType::F32 => {
             let (bytes, _) = row[i * LANES * 4..][..count * 4].as_chunks::<4>();
-            s.load(&padded(bytes).map(f32::from_le_bytes))
+            let mut values = [0.0; LANES];
+            for (value, bytes) in values.iter_mut().zip(bytes) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+            s.load(&values)
         }
         _ => {
             let (bytes, _) = row[i * LANES * 2..][..count * 2].as_chunks::<2>();
-            let bits = padded(bytes).map(u16::from_le_bytes);
+            let mut bits = [0; LANES];
+            for (bits, bytes) in bits.iter_mut().zip(bytes) {
+                *bits = u16::from_le_bytes(*bytes);
+            }
             match ty {
                 TensorType::F16 => s.from_f16(&bits),
                 _ => s.from_bf16(&bits),
@@ -34,27 +41,33 @@ fn group<S: Simd, const R: usize, const T: usize>(
     x: [&[f32]; T],
 ) -> [[f32; R]; T] {
     let mut sums = [[s.splat(0.0); R]; T];
+    let mut xs = [s.splat(0.0); T];
     let width = x[0].len();
-    for i in 0..width / LANES {
-        let x = x.map(|x| s.load(x[i * LANES..].first_chunk().expect("sixteen remain")));
+    for i in 0..width.div_ceil(LANES) {
+        let count = LANES.min(width - i * LANES);
+        for t in 0..T {
+            xs[t] = match x[t][i * LANES..].first_chunk() {
+                Some(x) => s.load(x),
+                None => s.load(&padded(&x[t][i * LANES..])),
+            };
+        }
         for r in 0..R {
-            let w = weights(s, ty, rows[r], i, LANES);
+            let w = match count {
+                LANES => weights(s, ty, rows[r], i, LANES),
+                _ => weights(s, ty, rows[r], i, count),
+            };
             for t in 0..T {
-                sums[t][r] = s.add(sums[t][r], s.mul(w, x[t]));
+                sums[t][r] = s.add(sums[t][r], s.mul(w, xs[t]));
             }
         }
     }
-    let i = width / LANES;
-    if i * LANES < width {
-        let x = x.map(|x| s.load(&padded(&x[i * LANES..])));
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
         for r in 0..R {
-            let w = weights(s, ty, rows[r], i, width - i * LANES);
-            for t in 0..T {
-                sums[t][r] = s.add(sums[t][r], s.mul(w, x[t]));
-            }
+            out[t][r] = s.sum(sums[t][r]);
         }
     }
-    sums.map(|sums| sums.map(|sum| s.sum(sum)))
+    out
 }
 
 /// A tile of a float format.

@@ -15,41 +15,29 @@ fn at_mut<T>(x: &mut [T], i: usize) -> &mut [T; LANES] {
     x[i..].first_chunk_mut().expect("sixteen remain")
 }
 
-/// `y = f(y)` for each element.
-#[inline(always)]
-fn map<S: Simd>(s: S, y: &mut [f32], f: impl Fn(S::V) -> S::V) {
-    sixteens!(
-        y.len(),
-        |i| {
-            let y = at_mut(y, i);
-            s.store(f(s.load(y)), y);
-        },
-        |i| {
-            let rest = &mut y[i..];
-            let mut values = padded(rest);
-            s.store(f(s.load(&values)), &mut values);
-            rest.copy_from_slice(&values[..rest.len()]);
-        }
-    );
-}
-
-/// `y = f(y, x)` for each element.
-#[inline(always)]
-fn zip<S: Simd>(s: S, y: &mut [f32], x: &[f32], f: impl Fn(S::V, S::V) -> S::V) {
-    sixteens!(
-        y.len(),
-        |i| {
-            let y = at_mut(y, i);
-            s.store(f(s.load(y), s.load(at(x, i))), y);
-        },
-        |i| {
-            let rest = &mut y[i..];
-            let mut values = padded(rest);
-            let x = padded(&x[i..]);
-            s.store(f(s.load(&values), s.load(&x)), &mut values);
-            rest.copy_from_slice(&values[..rest.len()]);
-        }
-    );
+/// `y = f(y)` or `y = f(y, x)` for each element. A macro, because the compiler does not inline
+/// vector instructions into closures of functions that lack the target feature.
+macro_rules! map {
+    ($s:ident, |$y:ident $(, $x:ident)?| $f:expr) => {{
+        let target: &mut [f32] = $y;
+        sixteens!(
+            target.len(),
+            |i| {
+                let to = at_mut(target, i);
+                let $y = $s.load(to);
+                $(let $x = $s.load(at($x, i));)?
+                $s.store($f, to);
+            },
+            |i| {
+                let rest = &mut target[i..];
+                let mut values = padded(rest);
+                let $y = $s.load(&values);
+                $(let $x = $s.load(&padded(&$x[i..]));)?
+                $s.store($f, &mut values);
+                rest.copy_from_slice(&values[..rest.len()]);
+            }
+        );
+    }};
 }
 
 #[inline(always)]
@@ -60,34 +48,34 @@ fn sigmoid_times<S: Simd>(s: S, x: S::V) -> S::V {
 
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(s: S, x: &mut [f32]) {
-    map(s, x, |x| sigmoid_times(s, x));
+    map!(s, |x| sigmoid_times(s, x));
 }
 
 #[inline(always)]
 pub(crate) fn silu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
-    zip(s, gate, up, |gate, up| s.mul(sigmoid_times(s, gate), up));
+    map!(s, |gate, up| s.mul(sigmoid_times(s, gate), up));
 }
 
 #[inline(always)]
 pub(crate) fn relu<S: Simd>(s: S, x: &mut [f32]) {
-    map(s, x, |x| s.max(x, s.splat(0.0)));
+    map!(s, |x| s.max(x, s.splat(0.0)));
 }
 
 #[inline(always)]
 pub(crate) fn relu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
-    zip(s, gate, up, |gate, up| s.mul(s.max(gate, s.splat(0.0)), up));
+    map!(s, |gate, up| s.mul(s.max(gate, s.splat(0.0)), up));
 }
 
 #[inline(always)]
 pub(crate) fn add<S: Simd>(s: S, y: &mut [f32], x: &[f32]) {
-    zip(s, y, x, |y, x| s.add(y, x));
+    map!(s, |y, x| s.add(y, x));
 }
 
 /// `y += a * x`.
 #[inline(always)]
 pub(super) fn axpy<S: Simd>(s: S, a: f32, x: &[f32], y: &mut [f32]) {
     let a = s.splat(a);
-    zip(s, y, x, |y, x| s.add(y, s.mul(a, x)));
+    map!(s, |y, x| s.add(y, s.mul(a, x)));
 }
 
 #[inline(always)]

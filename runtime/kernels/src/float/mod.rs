@@ -1,7 +1,9 @@
 //! All f32 kernels, written once over [`Simd`](crate::simd::Simd).
 //!
 //! Everything here is `#[inline(always)]`, so that it becomes part of an entry point that is
-//! compiled for the instructions of the vector type (the macro [`float_backend`]).
+//! compiled for the instructions of the vector type (the macro [`float_backend`]). No vector goes
+//! through a closure or `array::map`: those are functions without the target feature, and the
+//! compiler would call each instruction there as a function.
 
 mod attend;
 mod dot;

@@ -55,7 +55,7 @@ pub(crate) fn step(magnitude: f32) -> f32 {
 #[inline(always)]
 fn block<S: Simd>(s: S, x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> BlockMeta {
     let (low, high) = x.split_at(LANES);
-    let halves = [low, high].map(|half| s.load(&padded(half)));
+    let halves = [s.load(&padded(low)), s.load(&padded(high))];
     let magnitude = magnitude(s, halves[0], halves[1]);
     let factor = s.splat(steps_per_unit(magnitude));
     let mut sums = [0.0; 2];

@@ -4,57 +4,55 @@ use super::exp::exp;
 use super::sixteens;
 use crate::simd::{LANES, Simd, padded};
 
-/// Sum of `f(x)`; `f` must give 0 for the padding, which is told by the second argument being 0.
-#[inline(always)]
-fn sum_of<S: Simd>(s: S, x: &[f32], f: impl Fn(S::V, S::V) -> S::V) -> f32 {
-    let mut sum = s.splat(0.0);
-    let one = s.splat(1.0);
-    sixteens!(
-        x.len(),
-        |i| {
-            let x = x[i..].first_chunk().expect("sixteen remain");
-            sum = s.add(sum, f(s.load(x), one));
-        },
-        |i| {
-            let exists = padded(&[1.0; LANES][..x.len() - i]);
-            sum = s.add(sum, f(s.load(&padded(&x[i..])), s.load(&exists)));
-        }
-    );
-    s.sum(sum)
+/// Sum of an expression of `x`; it must give 0 for the padding, where `exists` is 0 instead of 1.
+/// (Macros here instead of closures: see `elementwise`.)
+macro_rules! sum_of {
+    ($s:ident, |$x:ident, $exists:ident| $f:expr) => {{
+        let mut sum = $s.splat(0.0);
+        sixteens!(
+            $x.len(),
+            |i| {
+                let $exists = $s.splat(1.0);
+                let $x = $s.load($x[i..].first_chunk().expect("sixteen remain"));
+                sum = $s.add(sum, $s.mul($f, $exists));
+            },
+            |i| {
+                let $exists = $s.load(&padded(&[1.0; LANES][..$x.len() - i]));
+                let $x = $s.load(&padded(&$x[i..]));
+                sum = $s.add(sum, $s.mul($f, $exists));
+            }
+        );
+        $s.sum(sum)
+    }};
 }
 
-/// `out = f(x, index of the first of sixteen)`.
-#[inline(always)]
-fn map_to<S: Simd>(
-    s: S,
-    x: &[f32],
-    operands: [&[f32]; 2],
-    out: &mut [f32],
-    f: impl Fn(S::V, [S::V; 2]) -> S::V,
-) {
-    sixteens!(
-        x.len(),
-        |i| {
-            let get = |x: &[f32]| s.load(x[i..].first_chunk().expect("sixteen remain"));
-            let y = f(get(x), [get(operands[0]), get(operands[1])]);
-            s.store(y, out[i..].first_chunk_mut().expect("sixteen remain"));
-        },
-        |i| {
-            let get = |x: &[f32]| s.load(&padded(&x[i..]));
-            let mut values = [0.0; LANES];
-            s.store(f(get(x), [get(operands[0]), get(operands[1])]), &mut values);
-            out[i..].copy_from_slice(&values[..x.len() - i]);
-        }
-    );
+/// `out =` an expression of elements of the slices named.
+macro_rules! map_to {
+    ($s:ident, $out:ident, |$x:ident $(, $more:ident)+| $f:expr) => {
+        sixteens!(
+            $x.len(),
+            |i| {
+                let $x = $s.load($x[i..].first_chunk().expect("sixteen remain"));
+                $(let $more = $s.load($more[i..].first_chunk().expect("sixteen remain"));)+
+                $s.store($f, $out[i..].first_chunk_mut().expect("sixteen remain"));
+            },
+            |i| {
+                let count = $x.len() - i;
+                let $x = $s.load(&padded(&$x[i..]));
+                $(let $more = $s.load(&padded(&$more[i..]));)+
+                let mut values = [0.0; LANES];
+                $s.store($f, &mut values);
+                $out[i..].copy_from_slice(&values[..count]);
+            }
+        )
+    };
 }
 
 #[inline(always)]
 pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let squares = sum_of(s, x, |x, _| s.mul(x, x));
+    let squares = sum_of!(s, |x, exists| s.mul(x, x));
     let scale = s.splat(1.0 / (squares / x.len() as f32 + eps).sqrt());
-    map_to(s, x, [weight, weight], out, |x, [weight, _]| {
-        s.mul(s.mul(x, scale), weight)
-    });
+    map_to!(s, out, |x, weight| s.mul(s.mul(x, scale), weight));
 }
 
 #[inline(always)]
@@ -67,13 +65,13 @@ pub(crate) fn layer_norm<S: Simd>(
     out: &mut [f32],
 ) {
     let n = x.len() as f32;
-    let mean = s.splat(sum_of(s, x, |x, _| x) / n);
-    let squares = sum_of(s, x, |x, exists| {
-        let d = s.mul(s.sub(x, mean), exists);
+    let mean = s.splat(sum_of!(s, |x, exists| x) / n);
+    let squares = sum_of!(s, |x, exists| {
+        let d = s.sub(x, mean);
         s.mul(d, d)
     });
     let scale = s.splat(1.0 / (squares / n + eps).sqrt());
-    map_to(s, x, [weight, bias], out, |x, [weight, bias]| {
+    map_to!(s, out, |x, weight, bias| {
         s.add(s.mul(s.mul(s.sub(x, mean), scale), weight), bias)
     });
 }
@@ -100,21 +98,21 @@ pub(super) fn maximum(x: &[f32]) -> f32 {
 pub(crate) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
     let max = s.splat(maximum(x));
     let mut sum = s.splat(0.0);
-    let mut step = |x: &mut [f32; LANES], exists: S::V| {
-        let e = s.mul(exp(s, s.sub(s.load(x), max)), exists);
-        sum = s.add(sum, e);
-        s.store(e, x);
-    };
     sixteens!(
         x.len(),
-        |i| step(
-            x[i..].first_chunk_mut().expect("sixteen remain"),
-            s.splat(1.0)
-        ),
+        |i| {
+            let x = x[i..].first_chunk_mut().expect("sixteen remain");
+            let e = exp(s, s.sub(s.load(x), max));
+            sum = s.add(sum, e);
+            s.store(e, x);
+        },
         |i| {
             let rest = &mut x[i..];
+            let exists = s.load(&padded(&[1.0; LANES][..rest.len()]));
             let mut values = padded(rest);
-            step(&mut values, s.load(&padded(&[1.0; LANES][..rest.len()])));
+            let e = s.mul(exp(s, s.sub(s.load(&values), max)), exists);
+            sum = s.add(sum, e);
+            s.store(e, &mut values);
             rest.copy_from_slice(&values[..rest.len()]);
         }
     );

@@ -48,10 +48,12 @@ pub(crate) trait Format {
 #[inline(always)]
 fn nibbles<S: Ints>(s: S, bytes: [S::I; 4]) -> [S::I; GROUPS] {
     let mask = s.int(0x0f0f_0f0f);
-    std::array::from_fn(|g| match g {
-        0..4 => s.and(bytes[g], mask),
-        _ => s.and(s.shr::<4>(bytes[g - 4]), mask),
-    })
+    let mut codes = [mask; GROUPS];
+    for g in 0..4 {
+        codes[g] = s.and(bytes[g], mask);
+        codes[g + 4] = s.and(s.shr::<4>(bytes[g]), mask);
+    }
+    codes
 }
 
 #[inline(always)]
@@ -120,8 +122,11 @@ unsafe fn five_bits<S: Ints, const HEADER: usize>(s: S, rows: &Rows, at: usize) 
             s.transposed(rows, at + HEADER + 4),
         )
     };
-    let low = nibbles(s, low);
-    std::array::from_fn(|g| s.or(low[g], s.bits_to_16(high, g)))
+    let mut codes = nibbles(s, low);
+    for g in 0..GROUPS {
+        codes[g] = s.or(codes[g], s.bits_to_16(high, g));
+    }
+    codes
 }
 
 /// # Safety
@@ -129,8 +134,11 @@ unsafe fn five_bits<S: Ints, const HEADER: usize>(s: S, rows: &Rows, at: usize) 
 #[inline(always)]
 unsafe fn eight_bits<S: Ints>(s: S, rows: &Rows, at: usize) -> [S::I; GROUPS] {
     // SAFETY: promised by the caller.
-    let bytes = unsafe { wide(s, rows, at + 2) };
-    bytes.map(|bytes| s.signed_codes(bytes))
+    let mut codes = unsafe { wide(s, rows, at + 2) };
+    for g in 0..GROUPS {
+        codes[g] = s.signed_codes(codes[g]);
+    }
+    codes
 }
 
 /// 32 bytes at `at` of each row.
@@ -141,7 +149,8 @@ unsafe fn eight_bits<S: Ints>(s: S, rows: &Rows, at: usize) -> [S::I; GROUPS] {
 unsafe fn wide<S: Ints>(s: S, rows: &Rows, at: usize) -> [S::I; GROUPS] {
     // SAFETY: promised by the caller.
     let (low, high) = unsafe { (s.transposed(rows, at), s.transposed(rows, at + 16)) };
-    std::array::from_fn(|g| if g < 4 { low[g] } else { high[g - 4] })
+    let ([a, b, c, d], [e, f, g, h]) = (low, high);
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Scales and minima of the eight blocks of a Q4_K or Q5_K super-block.
@@ -163,26 +172,20 @@ unsafe fn six_bit_scales<S: Ints>(s: S, rows: &Rows, at: usize) -> [[S::V; 2]; 8
         s.and(b, six),
         s.or(s.and(s.shr::<4>(c), four), s.and(s.shr::<2>(b), two)),
     ];
-    let pair = |i: usize| {
-        let (scale, offset) = (scales[i / 4], mins[i / 4]);
-        let (scale, offset) = match i % 4 {
-            0 => (s.byte::<0>(scale), s.byte::<0>(offset)),
-            1 => (s.byte::<1>(scale), s.byte::<1>(offset)),
-            2 => (s.byte::<2>(scale), s.byte::<2>(offset)),
-            _ => (s.byte::<3>(scale), s.byte::<3>(offset)),
-        };
-        [s.mul(d, scale), s.mul(min, offset)]
-    };
-    [
-        pair(0),
-        pair(1),
-        pair(2),
-        pair(3),
-        pair(4),
-        pair(5),
-        pair(6),
-        pair(7),
-    ]
+    let mut pairs = [[d; 2]; 8];
+    for word in 0..2 {
+        let (scale, offset) = (scales[word], mins[word]);
+        let factors = [
+            [s.byte::<0>(scale), s.byte::<0>(offset)],
+            [s.byte::<1>(scale), s.byte::<1>(offset)],
+            [s.byte::<2>(scale), s.byte::<2>(offset)],
+            [s.byte::<3>(scale), s.byte::<3>(offset)],
+        ];
+        for (i, [scale, offset]) in factors.into_iter().enumerate() {
+            pairs[4 * word + i] = [s.mul(d, scale), s.mul(min, offset)];
+        }
+    }
+    pairs
 }
 
 /// 4-bit codes in super-blocks of 256.
@@ -206,8 +209,11 @@ impl Format for Q4_K {
         for pair in 0..4 {
             // SAFETY: as above.
             let bytes = unsafe { wide(s, rows, at + 16 + 32 * pair) };
-            let low = bytes.map(|b| s.and(b, mask));
-            let high = bytes.map(|b| s.and(s.shr::<4>(b), mask));
+            let (mut low, mut high) = (bytes, bytes);
+            for g in 0..GROUPS {
+                low[g] = s.and(bytes[g], mask);
+                high[g] = s.and(s.shr::<4>(bytes[g]), mask);
+            }
             for (i, codes) in [low, high].into_iter().enumerate() {
                 let [scale, min] = scales[2 * pair + i];
                 sink.block(s, index * 8 + 2 * pair + i, simple(s, codes, scale, min));
@@ -240,14 +246,14 @@ impl Format for Q5_K {
             // SAFETY: as above.
             let bytes = unsafe { wide(s, rows, at + 48 + 32 * pair) };
             // Bits 2 pair and 2 pair + 1 of each byte of `top` are now its lowest two.
-            let low: [S::I; GROUPS] = std::array::from_fn(|g| {
-                s.or(s.and(bytes[g], mask), s.and(s.shl::<4>(top[g]), bit))
-            });
-            let high: [S::I; GROUPS] = std::array::from_fn(|g| {
-                let code = s.and(s.shr::<4>(bytes[g]), mask);
-                s.or(code, s.and(s.shl::<3>(top[g]), bit))
-            });
-            top = top.map(|t| s.shr::<2>(t));
+            let (mut low, mut high) = (bytes, bytes);
+            for g in 0..GROUPS {
+                let fifth = s.and(s.shl::<4>(top[g]), bit);
+                low[g] = s.or(s.and(bytes[g], mask), fifth);
+                let fifth = s.and(s.shl::<3>(top[g]), bit);
+                high[g] = s.or(s.and(s.shr::<4>(bytes[g]), mask), fifth);
+                top[g] = s.shr::<2>(top[g]);
+            }
             for (i, codes) in [low, high].into_iter().enumerate() {
                 let [scale, min] = scales[2 * pair + i];
                 sink.block(s, index * 8 + 2 * pair + i, simple(s, codes, scale, min));
@@ -287,7 +293,8 @@ impl Format for Q6_K {
                     wide(s, rows, at + 128 + half * 32),
                 )
             };
-            let codes = std::array::from_fn(|g| {
+            let mut codes = low;
+            for g in 0..GROUPS {
                 let low = match group / 2 {
                     0 => low[g],
                     _ => s.shr::<4>(low[g]),
@@ -298,8 +305,8 @@ impl Format for Q6_K {
                     2 => high[g],
                     _ => s.shr::<2>(high[g]),
                 };
-                s.or(s.and(low, four), s.and(high, two))
-            });
+                codes[g] = s.or(s.and(low, four), s.and(high, two));
+            }
             let word = scales[part / 2];
             let halves = match part % 2 {
                 0 => [s.byte::<0>(word), s.byte::<1>(word)],

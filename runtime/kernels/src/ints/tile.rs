@@ -32,16 +32,17 @@ fn step<S: Ints, F: Format>(
     };
     // All of these are integers below 2^24, so nothing is rounded until the scale.
     let dot = if F::HAS_HALVES {
-        let half = |h: usize| {
+        let mut parts = block.halves;
+        for (h, part) in parts.iter_mut().enumerate() {
             let range = h * GROUPS / 2..(h + 1) * GROUPS / 2;
             let dot = match F::MAX {
                 63 => s.dot::<4, 63>(&block.codes[range], &q[h * BLOCK / 2..]),
                 _ => s.dot::<4, 127>(&block.codes[range], &q[h * BLOCK / 2..]),
             };
             let offset = s.splat(F::OFFSET * meta.halves[h]);
-            s.mul(s.sub(s.to_float(dot), offset), block.halves[h])
-        };
-        s.add(half(0), half(1))
+            *part = s.mul(s.sub(s.to_float(dot), offset), *part);
+        }
+        s.add(parts[0], parts[1])
     } else if F::SIGNED {
         s.to_float(s.dot_signed(&block.codes, q, meta.sum))
     } else {
@@ -160,15 +161,19 @@ impl Buffer {
     #[inline(always)]
     fn block<S: Ints, F: Format>(&self, s: S, i: usize) -> Block<S> {
         let scale = s.load(&self.scale[i]);
+        let mut codes = [s.int(0); GROUPS];
+        for g in 0..GROUPS {
+            codes[g] = s.load_int(&self.codes[i][g]);
+        }
         Block {
-            codes: std::array::from_fn(|g| s.load_int(&self.codes[i][g])),
+            codes,
             scale,
             min: match F::HAS_MIN {
                 true => s.load(&self.min[i]),
                 false => scale,
             },
             halves: match F::HAS_HALVES {
-                true => std::array::from_fn(|h| s.load(&self.halves[i][h])),
+                true => [s.load(&self.halves[i][0]), s.load(&self.halves[i][1])],
                 false => [scale; 2],
             },
         }
@@ -238,7 +243,10 @@ fn pass<S: Ints, F: Format, const N: usize>(
     t: usize,
     out: &mut [[f32; TILE_ROWS]],
 ) {
-    let mut sums: [S::V; N] = std::array::from_fn(|n| s.load(&out[t + n]));
+    let mut sums = [s.splat(0.0); N];
+    for n in 0..N {
+        sums[n] = s.load(&out[t + n]);
+    }
     for i in 0..count {
         let block = buffer.block::<S, F>(s, i);
         for n in 0..N {

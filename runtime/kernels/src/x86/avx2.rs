@@ -62,9 +62,20 @@ impl Ymm {
 /// Four bytes of 4: the distance of two lanes in a byte shuffle.
 const WORD: i32 = 0x0404_0404;
 
-#[inline(always)]
-fn both<T: Copy, U: Copy, R>(a: [T; 2], b: [U; 2], f: impl Fn(T, U) -> R) -> [R; 2] {
-    [f(a[0], b[0]), f(a[1], b[1])]
+/// The same for both registers. A macro, because the compiler does not inline vector
+/// instructions into closures of functions that lack the target feature.
+macro_rules! both {
+    (|$($x:ident),+| $do:expr) => {{
+        let low = {
+            $(let $x = $x[0];)+
+            unsafe { $do }
+        };
+        let high = {
+            $(let $x = $x[1];)+
+            unsafe { $do }
+        };
+        [low, high]
+    }};
 }
 
 // SAFETY (of all blocks below): a `Ymm` exists only where the instructions may run; pointers come
@@ -102,43 +113,43 @@ impl Simd for Ymm {
 
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_add_ps(a, b) })
+        both!(|a, b| _mm256_add_ps(a, b))
     }
 
     #[inline(always)]
     fn sub(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_sub_ps(a, b) })
+        both!(|a, b| _mm256_sub_ps(a, b))
     }
 
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_mul_ps(a, b) })
+        both!(|a, b| _mm256_mul_ps(a, b))
     }
 
     #[inline(always)]
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_div_ps(a, b) })
+        both!(|a, b| _mm256_div_ps(a, b))
     }
 
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_max_ps(a, b) })
+        both!(|a, b| _mm256_max_ps(a, b))
     }
 
     #[inline(always)]
     fn min(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe { _mm256_min_ps(a, b) })
+        both!(|a, b| _mm256_min_ps(a, b))
     }
 
     #[inline(always)]
     fn abs(self, a: Self::V) -> Self::V {
         let sign = self.splat(-0.0);
-        both(sign, a, |sign, a| unsafe { _mm256_andnot_ps(sign, a) })
+        both!(|sign, a| _mm256_andnot_ps(sign, a))
     }
 
     #[inline(always)]
     fn max_bits(self, a: Self::V, b: Self::V) -> Self::V {
-        both(a, b, |a, b| unsafe {
+        both!(|a, b| {
             let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
             _mm256_castsi256_ps(_mm256_max_epu32(a, b))
         })
@@ -146,14 +157,15 @@ impl Simd for Ymm {
 
     #[inline(always)]
     fn shl23(self, a: Self::V) -> Self::V {
-        a.map(|a| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) })
+        both!(|a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))))
     }
 
     #[inline(always)]
     fn low_bytes(self, a: Self::V, to: &mut [i8; LANES]) {
         unsafe {
             let mask = _mm256_set1_epi32(0xff);
-            let [a, b] = a.map(|a| _mm256_and_si256(_mm256_castps_si256(a), mask));
+            let (b, a) = (_mm256_castps_si256(a[1]), _mm256_castps_si256(a[0]));
+            let (a, b) = (_mm256_and_si256(a, mask), _mm256_and_si256(b, mask));
             // Packing works inside 128-bit halves: 0..4, 8..12, 4..8, 12..16.
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
             let (low, high) = (
@@ -166,10 +178,8 @@ impl Simd for Ymm {
 
     #[inline(always)]
     fn from_f16(self, x: &[u16; LANES]) -> Self::V {
-        unsafe {
-            let part = |at: usize| _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().add(at).cast()));
-            [part(0), part(8)]
-        }
+        let x = [&x[..8], &x[8..]];
+        both!(|x| _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())))
     }
 
     #[inline(always)]
@@ -184,24 +194,20 @@ impl Simd for Ymm {
 
     #[inline(always)]
     fn from_bf16(self, x: &[u16; LANES]) -> Self::V {
-        unsafe {
-            let part = |at: usize| {
-                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().add(at).cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-            };
-            [part(0), part(8)]
-        }
+        let x = [&x[..8], &x[8..]];
+        both!(|x| {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        })
     }
 
     #[inline(always)]
     fn from_i8(self, x: &[i8; LANES]) -> Self::V {
-        unsafe {
-            let part = |at: usize| {
-                let bytes = _mm_loadl_epi64(x.as_ptr().add(at).cast());
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
-            };
-            [part(0), part(8)]
-        }
+        let x = [&x[..8], &x[8..]];
+        both!(|x| {
+            let bytes = _mm_loadl_epi64(x.as_ptr().cast());
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+        })
     }
 
     #[inline(always)]
@@ -226,50 +232,21 @@ impl Ints for Ymm {
     #[inline(always)]
     unsafe fn transposed(self, rows: &Rows, at: usize) -> [Self::I; 4] {
         // SAFETY: the caller promises sixteen bytes in each row.
-        let eight = |first: usize| unsafe {
-            let part = |r: usize| _mm_loadu_si128(rows[first + r].add(at).cast());
-            let pair = |r: usize| {
-                _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(part(r)), part(r + 4))
-            };
-            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
-            let (ab0, ab1) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-            let (cd0, cd1) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-            [
-                _mm256_unpacklo_epi64(ab0, cd0),
-                _mm256_unpackhi_epi64(ab0, cd0),
-                _mm256_unpacklo_epi64(ab1, cd1),
-                _mm256_unpackhi_epi64(ab1, cd1),
-            ]
-        };
-        let (low, high) = (eight(0), eight(8));
-        std::array::from_fn(|g| [low[g], high[g]])
+        let ([a, b, c, d], [e, f, g, h]) =
+            unsafe { (transposed_eight(rows, 0, at), transposed_eight(rows, 8, at)) };
+        [[a, e], [b, f], [c, g], [d, h]]
     }
 
     #[inline(always)]
     unsafe fn words(self, rows: &Rows, at: usize) -> Self::I {
         // SAFETY: the caller promises four bytes in each row.
-        let word = |r: usize| unsafe { rows[r].add(at).cast::<i32>().read_unaligned() };
-        let eight = |r: usize| unsafe {
-            _mm256_setr_epi32(
-                word(r),
-                word(r + 1),
-                word(r + 2),
-                word(r + 3),
-                word(r + 4),
-                word(r + 5),
-                word(r + 6),
-                word(r + 7),
-            )
-        };
-        [eight(0), eight(8)]
+        unsafe { [eight_words(rows, 0, at), eight_words(rows, 8, at)] }
     }
 
     #[inline(always)]
     fn load_int(self, x: &[u32; LANES]) -> Self::I {
-        unsafe {
-            let part = |at: usize| _mm256_loadu_si256(x.as_ptr().add(at).cast());
-            [part(0), part(8)]
-        }
+        let x = [&x[..8], &x[8..]];
+        both!(|x| _mm256_loadu_si256(x.as_ptr().cast()))
     }
 
     #[inline(always)]
@@ -287,34 +264,34 @@ impl Ints for Ymm {
 
     #[inline(always)]
     fn and(self, a: Self::I, b: Self::I) -> Self::I {
-        both(a, b, |a, b| unsafe { _mm256_and_si256(a, b) })
+        both!(|a, b| _mm256_and_si256(a, b))
     }
 
     #[inline(always)]
     fn or(self, a: Self::I, b: Self::I) -> Self::I {
-        both(a, b, |a, b| unsafe { _mm256_or_si256(a, b) })
+        both!(|a, b| _mm256_or_si256(a, b))
     }
 
     #[inline(always)]
     fn shr<const N: u32>(self, a: Self::I) -> Self::I {
         let count = N as i32;
-        a.map(|a| unsafe { _mm256_srl_epi32(a, _mm_cvtsi32_si128(count)) })
+        both!(|a| _mm256_srl_epi32(a, _mm_cvtsi32_si128(count)))
     }
 
     #[inline(always)]
     fn shl<const N: u32>(self, a: Self::I) -> Self::I {
         let count = N as i32;
-        a.map(|a| unsafe { _mm256_sll_epi32(a, _mm_cvtsi32_si128(count)) })
+        both!(|a| _mm256_sll_epi32(a, _mm_cvtsi32_si128(count)))
     }
 
     #[inline(always)]
     fn to_float(self, a: Self::I) -> Self::V {
-        a.map(|a| unsafe { _mm256_cvtepi32_ps(a) })
+        both!(|a| _mm256_cvtepi32_ps(a))
     }
 
     #[inline(always)]
     fn byte<const N: usize>(self, a: Self::I) -> Self::V {
-        a.map(|a| unsafe {
+        both!(|a| {
             let high = match N {
                 0 => _mm256_slli_epi32::<24>(a),
                 1 => _mm256_slli_epi32::<16>(a),
@@ -327,7 +304,7 @@ impl Ints for Ymm {
 
     #[inline(always)]
     fn low_half(self, a: Self::I) -> Self::V {
-        a.map(|a| unsafe {
+        both!(|a| {
             // Low halves to the low 64 bits of each 128, then together.
             let low = _mm256_set1_epi64x(0x0d0c_0908_0504_0100);
             let halves = _mm256_permute4x64_epi64::<0b00_00_10_00>(_mm256_shuffle_epi8(a, low));
@@ -348,7 +325,7 @@ impl Ints for Ymm {
         } else {
             0x8040_2010_u32 as i32
         };
-        bits.map(|bits| unsafe {
+        both!(|bits| {
             let lane = _mm256_set1_epi32(byte);
             let first = _mm256_setr_epi32(0, WORD, 2 * WORD, 3 * WORD, 0, WORD, 2 * WORD, 3 * WORD);
             let pick = _mm256_add_epi32(first, lane);
@@ -374,11 +351,12 @@ impl Ints for Ymm {
             for g in first..(first + together).min(N) {
                 // SAFETY: the lengths were checked.
                 let four = unsafe { self.four(x, g) };
-                pairs = both(pairs, codes[g], |pairs, codes| unsafe {
+                let codes = codes[g];
+                pairs = both!(|pairs, codes| {
                     _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, four))
                 });
             }
-            sum = both(sum, pairs, |sum, pairs| unsafe {
+            sum = both!(|sum, pairs| {
                 _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
             });
         }
@@ -392,7 +370,7 @@ impl Ints for Ymm {
             // SAFETY: a block has this group.
             let four = unsafe { self.four(x, g) };
             // |code| <= 128 as an unsigned byte, and |x| <= 127: a pair is at most 32512.
-            sum = both(sum, codes, |sum, codes| unsafe {
+            sum = both!(|sum, codes| {
                 let signed = _mm256_sign_epi8(four, codes);
                 let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), signed);
                 _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
@@ -405,4 +383,54 @@ impl Ints for Ymm {
     fn prefetch(self, x: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) }
     }
+}
+
+/// Sixteen bytes of rows `first..first + 8`, transposed as [`Ints::transposed`] says.
+///
+/// # Safety
+/// The rows have sixteen bytes at `at`; the processor has AVX2.
+#[inline(always)]
+unsafe fn transposed_eight(rows: &Rows, first: usize, at: usize) -> [__m256i; 4] {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let (a, b) = (row_pair(rows, first, at), row_pair(rows, first + 1, at));
+        let (c, d) = (row_pair(rows, first + 2, at), row_pair(rows, first + 3, at));
+        let (ab0, ab1) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd0, cd1) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab0, cd0),
+            _mm256_unpackhi_epi64(ab0, cd0),
+            _mm256_unpacklo_epi64(ab1, cd1),
+            _mm256_unpackhi_epi64(ab1, cd1),
+        ]
+    }
+}
+
+/// Sixteen bytes of rows `first` and `first + 4`.
+///
+/// # Safety
+/// As [`transposed_eight`].
+#[inline(always)]
+unsafe fn row_pair(rows: &Rows, first: usize, at: usize) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let low = _mm256_castsi128_si256(_mm_loadu_si128(rows[first].add(at).cast()));
+        _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(rows[first + 4].add(at).cast()))
+    }
+}
+
+/// Four bytes of rows `first..first + 8`.
+///
+/// # Safety
+/// The rows have four bytes at `at`; the processor has AVX2.
+#[inline(always)]
+unsafe fn eight_words(rows: &Rows, first: usize, at: usize) -> __m256i {
+    let mut words = [0; 8];
+    for (i, word) in words.iter_mut().enumerate() {
+        // SAFETY: promised by the caller.
+        *word = unsafe { rows[first + i].add(at).cast::<i32>().read_unaligned() };
+    }
+    let [a, b, c, d, e, f, g, h] = words;
+    // SAFETY: promised by the caller.
+    unsafe { _mm256_setr_epi32(a, b, c, d, e, f, g, h) }
 }

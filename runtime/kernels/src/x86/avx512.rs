@@ -185,19 +185,8 @@ impl Ints for Zmm {
     unsafe fn transposed(self, rows: &Rows, at: usize) -> [__m512i; 4] {
         // SAFETY: the caller promises sixteen bytes in each row.
         unsafe {
-            let part = |r: usize| _mm_loadu_si128(rows[r].add(at).cast());
-            let every_fourth = |r: usize| {
-                let v = _mm512_castsi128_si512(part(r));
-                let v = _mm512_inserti32x4::<1>(v, part(r + 4));
-                let v = _mm512_inserti32x4::<2>(v, part(r + 8));
-                _mm512_inserti32x4::<3>(v, part(r + 12))
-            };
-            let (a, b, c, d) = (
-                every_fourth(0),
-                every_fourth(1),
-                every_fourth(2),
-                every_fourth(3),
-            );
+            let (a, b) = (every_fourth(rows, 0, at), every_fourth(rows, 1, at));
+            let (c, d) = (every_fourth(rows, 2, at), every_fourth(rows, 3, at));
             let (ab0, ab1) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (cd0, cd1) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
             [
@@ -213,12 +202,10 @@ impl Ints for Zmm {
     unsafe fn words(self, rows: &Rows, at: usize) -> __m512i {
         // SAFETY: the caller promises four bytes in each row.
         unsafe {
-            let word = |r: usize| rows[r].add(at).cast::<i32>().read_unaligned();
-            let four = |r: usize| _mm_setr_epi32(word(r), word(r + 1), word(r + 2), word(r + 3));
-            let v = _mm512_castsi128_si512(four(0));
-            let v = _mm512_inserti32x4::<1>(v, four(4));
-            let v = _mm512_inserti32x4::<2>(v, four(8));
-            _mm512_inserti32x4::<3>(v, four(12))
+            let v = _mm512_castsi128_si512(four_words(rows, 0, at));
+            let v = _mm512_inserti32x4::<1>(v, four_words(rows, 4, at));
+            let v = _mm512_inserti32x4::<2>(v, four_words(rows, 8, at));
+            _mm512_inserti32x4::<3>(v, four_words(rows, 12, at))
         }
     }
 
@@ -339,4 +326,35 @@ unsafe fn dot<const N: usize>(start: __m512i, codes: &[__m512i], x: &[i8]) -> __
         }
     }
     sum
+}
+
+/// Sixteen bytes of rows `first`, `first + 4`, `first + 8` and `first + 12`.
+///
+/// # Safety
+/// The rows have sixteen bytes at `at`; the processor has AVX-512 F.
+#[inline(always)]
+unsafe fn every_fourth(rows: &Rows, first: usize, at: usize) -> __m512i {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let v = _mm512_castsi128_si512(_mm_loadu_si128(rows[first].add(at).cast()));
+        let v = _mm512_inserti32x4::<1>(v, _mm_loadu_si128(rows[first + 4].add(at).cast()));
+        let v = _mm512_inserti32x4::<2>(v, _mm_loadu_si128(rows[first + 8].add(at).cast()));
+        _mm512_inserti32x4::<3>(v, _mm_loadu_si128(rows[first + 12].add(at).cast()))
+    }
+}
+
+/// Four bytes of rows `first..first + 4`.
+///
+/// # Safety
+/// The rows have four bytes at `at`.
+#[inline(always)]
+unsafe fn four_words(rows: &Rows, first: usize, at: usize) -> __m128i {
+    let mut words = [0; 4];
+    for (i, word) in words.iter_mut().enumerate() {
+        // SAFETY: promised by the caller.
+        *word = unsafe { rows[first + i].add(at).cast::<i32>().read_unaligned() };
+    }
+    let [a, b, c, d] = words;
+    // SAFETY: every x86-64 has SSE2.
+    unsafe { _mm_setr_epi32(a, b, c, d) }
 }
