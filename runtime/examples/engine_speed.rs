@@ -1,12 +1,13 @@
 //! Speed of the engine: `cargo run --release -p lampyris-runtime --example engine_speed -- MODEL
 //! [key=value]...` with keys threads, memory (MiB), resident (MiB), context, pp, tg, batch,
-//! request (KiB), io, rate (MB/s), runs, draft.
+//! request (KiB), io, rate (MB/s), runs, draft, text (1: with a tokenizer).
 
 #![allow(clippy::print_stdout, reason = "a program")]
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use lampyris_pack::ModelIndex;
 use lampyris_runtime::engine::{DraftOptions, Engine, Options, Rate, Request};
 use lampyris_runtime::{Sampler, SamplerConfig};
 
@@ -14,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let path = args.next().ok_or("a model")?;
     let (mut prompt, mut answer, mut runs) = (512usize, 128usize, 1usize);
+    let mut text = false;
     let mut options = Options {
         context: 1024,
         ..Options::default()
@@ -44,10 +46,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "pp" => prompt = number()?,
             "tg" => answer = number()?,
             "runs" => runs = number()?,
+            "text" => text = number()? > 0,
             _ => return Err(format!("unknown key {key}").into()),
         }
     }
-    let mut engine = Engine::open(&path, options)?;
+    let index = ModelIndex::open(&path)?;
+    // As a program that talks would have it; it counts against the budget.
+    let tools = match text {
+        true => Some(index.text_tools()?),
+        false => None,
+    };
+    let mut engine = Engine::with_index(index, options)?;
     print!("{}", engine.plan());
     println!("loaded in {:.0} ms", engine.stats().load_ms);
     let vocab = engine.spec().vocab_size as u32;
@@ -82,5 +91,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         println!("{:?}", engine.stats().since(&before));
     }
+    drop(tools);
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::layout::{Grain, Layout, MatrixDesc};
 use super::options::{Options, Ring};
 use super::plan::{self, Bytes, MemoryLine, PLAN_SCHEMA, Plan, Rate, Use};
 use super::stream::Buffers;
+use super::weights::CHECKED;
 
 /// Context of an engine when nobody says how long, if the model's own is longer.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -54,8 +55,6 @@ pub(crate) struct Planned {
     pub(crate) body: usize,
     /// Whether the embedding is a matrix of its own that stays in memory.
     pub(crate) table: bool,
-    /// Bytes for the neuron cache of sparse mode.
-    pub(crate) neurons: u64,
 }
 
 /// Sizes of everything but weights.
@@ -171,6 +170,11 @@ impl Division {
     fn fixed(&self) -> u64 {
         self.lines.iter().map(|l| l.bytes).sum()
     }
+
+    fn bytes(&self, what: Use) -> u64 {
+        let lines = self.lines.iter().filter(|l| l.what == what);
+        lines.map(|l| l.bytes).sum()
+    }
 }
 
 struct Planner<'a> {
@@ -279,7 +283,15 @@ impl Planner<'_> {
             0 => ((bytes / 128) as usize).clamp(128 << 10, 2 << 20),
             n => n,
         };
-        chunk.max(widest).next_multiple_of(self.situation.align)
+        // Loading reads what shares a checksum with the rows, on both sides.
+        let least = match self.index.packed() {
+            Some(_) => 4 * CHECKED as usize,
+            None => 1,
+        };
+        chunk
+            .max(widest)
+            .max(least)
+            .next_multiple_of(self.situation.align)
     }
 
     fn divide(&self, batch: usize, requests: usize, options: &Options) -> Division {
@@ -356,8 +368,8 @@ impl Planner<'_> {
             };
             return Ok(self.finish(comfortable, layout, u64::MAX, all_resident));
         };
-        // The first step whose buffers and vectors take no more than an eighth of what is left
-        // for them and the weights; the last that fits otherwise.
+        // The first step whose buffers and vectors take no more than a sixth of what is left for
+        // them and the weights; the last that fits otherwise.
         let mut chosen = None;
         for &(batch, requests) in &steps {
             let division = self.divide(batch, requests, self.options);
@@ -365,9 +377,8 @@ impl Planner<'_> {
             if fixed > budget {
                 continue;
             }
-            let own = fixed - self.situation.process;
-            let left = budget - self.situation.process;
-            let roomy = fixed + whole <= budget || own <= left / 8;
+            let own = division.bytes(Use::Activations) + division.bytes(Use::Buffers);
+            let roomy = fixed + whole <= budget || own <= (budget - fixed + own) / 6;
             chosen = Some(division);
             if roomy {
                 break;
@@ -426,9 +437,8 @@ impl Planner<'_> {
             }
             _ => false,
         };
-        let mut neurons = 0;
         if let Some((least, best)) = situation.neurons {
-            neurons = least + left.min(best - least);
+            let neurons = least + left.min(best - least);
             for line in lines.iter_mut().filter(|l| l.what == Use::Neurons) {
                 line.bytes = neurons;
             }
@@ -477,7 +487,6 @@ impl Planner<'_> {
             grain: division.grain,
             shape: division.shape,
             table,
-            neurons,
         }
     }
 

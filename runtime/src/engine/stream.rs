@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use lampyris_io::{AlignedBuf, Completion, ReadEngine, ReadRequest};
 
+use lampyris_pack::Checksums;
+
 use super::EngineError;
 use super::layout::{Layout, Unit};
 
@@ -25,6 +27,18 @@ pub(crate) struct Fetch {
     pub(crate) len: usize,
     /// What it is, for messages.
     pub(crate) name: Arc<str>,
+    /// Bytes around it that are read too, so that every checksum over a part of it is checked.
+    pub(crate) margin: u64,
+}
+
+impl Fetch {
+    /// The bytes to read, in multiples of `align` and within a file of `size` bytes.
+    fn span(&self, align: u64, size: u64) -> Range<u64> {
+        let from = self.offset.saturating_sub(self.margin) / align * align;
+        let end = self.offset + self.len as u64;
+        let to = (end + self.margin).min(size.max(end));
+        from..to.next_multiple_of(align)
+    }
 }
 
 /// Bytes that a sweep computes with.
@@ -60,8 +74,10 @@ pub(crate) struct Streamer {
     free: Vec<AlignedBuf>,
     rows: Vec<AlignedBuf>,
     done: Vec<Completion>,
-    /// First bytes' hash of every unit, from its first read on.
+    /// Checksum of every unit's bytes, from its first read on.
     sums: Vec<Option<u32>>,
+    /// Those that a packed file brings along.
+    checksums: Option<Checksums>,
     cursor: Cursor,
     /// Time that callers spent waiting for bytes.
     pub(crate) waited: Duration,
@@ -113,6 +129,7 @@ impl Streamer {
         head_from: usize,
         source: Source,
         buffers: Buffers,
+        checksums: Option<Checksums>,
     ) -> Result<Self, EngineError> {
         let align = engine.alignment();
         let make = |n: usize, bytes: usize| AlignedBuf::many(n, bytes, align);
@@ -126,6 +143,7 @@ impl Streamer {
             rows: make(buffers.rows, buffers.row_bytes)?,
             done: Vec::with_capacity(buffers.units + buffers.rows),
             sums: vec![None; n],
+            checksums,
             cursor: Cursor {
                 head: [true, true],
                 ..Cursor::default()
@@ -261,7 +279,8 @@ impl Streamer {
         }
     }
 
-    /// Weights do not change: what is read must be what was read the first time.
+    /// Weights do not change: what is read must be what was read the first time, and that must
+    /// have the checksums of the packed file (in 64 KiB that lie wholly within the read).
     fn check(&mut self, unit: usize, bytes: &[u8]) -> Result<(), EngineError> {
         let place = &self.units[unit];
         let sum = crc32fast::hash(&bytes[..place.needed]);
@@ -271,7 +290,11 @@ impl Streamer {
                 offset: place.offset,
                 tensor: self.source.names[unit].clone(),
             }),
-            _ => {
+            Some(_) => Ok(()),
+            None => {
+                if let Some(checksums) = &self.checksums {
+                    checksums.check(place.offset, &bytes[..place.needed])?;
+                }
                 self.sums[unit] = Some(sum);
                 Ok(())
             }
@@ -395,7 +418,7 @@ impl Streamer {
                 open -= 1;
                 let index = (completion.tag - ROW_TAGS) as usize;
                 self.reads += 1;
-                match self.piece(&fetches[index], completion.result) {
+                match self.piece(&fetches[index], completion.result, &completion.buf) {
                     Ok(range) => visit(index, &completion.buf[range]),
                     Err(e) => {
                         failed.get_or_insert(e);
@@ -417,37 +440,44 @@ impl Streamer {
         }
     }
 
+    fn span(&self, fetch: &Fetch) -> Range<u64> {
+        let size = self.engine.file_size(fetch.file);
+        fetch.span(self.engine.alignment() as u64, size)
+    }
+
     fn submit_piece(
         &mut self,
         fetch: &Fetch,
         index: usize,
         buf: AlignedBuf,
     ) -> Result<(), EngineError> {
-        let align = self.engine.alignment() as u64;
-        let offset = fetch.offset / align * align;
-        let end = fetch.offset + fetch.len as u64;
-        let len = (end - offset).next_multiple_of(align) as usize;
+        let span = self.span(fetch);
         self.engine.submit(ReadRequest {
             file: fetch.file,
-            offset,
-            len,
+            offset: span.start,
+            len: (span.end - span.start) as usize,
             buf,
             tag: ROW_TAGS + index as u64,
         })?;
         Ok(())
     }
 
-    /// Where in its buffer a piece lies.
+    /// Where in its buffer a piece lies, after checking it.
     fn piece(
         &mut self,
         fetch: &Fetch,
         result: lampyris_io::Result<usize>,
+        buf: &[u8],
     ) -> Result<Range<usize>, EngineError> {
-        let skip = (fetch.offset % self.engine.alignment() as u64) as usize;
+        let span = self.span(fetch);
+        let skip = (fetch.offset - span.start) as usize;
         let end = skip + fetch.len;
         let got = result?;
         self.bytes += got as u64;
         if got >= end {
+            if let Some(checksums) = self.checksums.as_ref().filter(|_| fetch.margin > 0) {
+                checksums.check(span.start, &buf[..got])?;
+            }
             return Ok(skip..end);
         }
         Err(EngineError::Truncated {

@@ -31,6 +31,8 @@ struct Table {
     name: Arc<str>,
 }
 
+/// Bytes that one checksum of a packed file covers at most: read around what is loaded.
+pub(crate) const CHECKED: u64 = 64 << 10;
 /// Alignment of the arena: whole pages, so that large ones can be used.
 const PAGE: usize = 4096;
 
@@ -69,12 +71,18 @@ impl Weights {
             at,
             resident,
         };
+        let checksums = match index.packed() {
+            Some(packed) => Some(packed.checksums()?),
+            None => None,
+        };
+        let margin = if checksums.is_some() { CHECKED } else { 0 };
         let stream = Streamer::new(
             engine,
             &layout,
             layout.units_before(planned.body),
             source(index, planned),
             planned.buffers,
+            checksums,
         )?;
         let mut weights = Self {
             matrices: planned.matrices.clone(),
@@ -83,20 +91,20 @@ impl Weights {
             stream,
             table,
         };
-        weights.fill(planned.grain.chunk, extra > 0)?;
+        weights.fill((planned.grain.chunk, margin), extra > 0)?;
         Ok(weights)
     }
 
     /// Reads the resident rows into the arena, in the order of the file.
-    fn fill(&mut self, chunk: usize, table: bool) -> Result<(), EngineError> {
+    fn fill(&mut self, sizes: (usize, u64), table: bool) -> Result<(), EngineError> {
         let mut parts = Vec::new();
         let placed = self.matrices.iter().zip(&self.layout.rows);
         for (desc, rows) in placed {
-            split(desc, rows.resident, rows.arena, chunk, &mut parts);
+            split(desc, rows.resident, rows.arena, sizes, &mut parts);
         }
         if table {
             let Table { desc, at, .. } = &self.table;
-            split(desc, desc.rows, *at, chunk, &mut parts);
+            split(desc, desc.rows, *at, sizes, &mut parts);
         }
         parts.sort_by_key(|(fetch, _)| (fetch.file, fetch.offset));
         let (fetches, places): (Vec<Fetch>, Vec<usize>) = parts.into_iter().unzip();
@@ -125,6 +133,7 @@ impl Weights {
                 offset: table.offset + (row * bytes) as u64,
                 len: bytes,
                 name: name.clone(),
+                margin: 0,
             })
             .collect();
         self.stream.read(Buffers::Units, &fetches, &mut |i, row| {
@@ -202,6 +211,7 @@ impl Weights {
                     offset: desc.offset + (row * desc.row_bytes) as u64,
                     len: desc.row_bytes,
                     name: name.clone(),
+                    margin: 0,
                 });
             }
         }
@@ -225,15 +235,23 @@ fn part<'a>(desc: &MatrixDesc, data: &'a [u8], rows: usize) -> Matrix<'a> {
 }
 
 /// Cuts the first rows of a matrix into reads that fit a unit's buffer; each with its place.
-fn split(desc: &MatrixDesc, rows: usize, at: usize, chunk: usize, parts: &mut Vec<(Fetch, usize)>) {
+fn split(
+    desc: &MatrixDesc,
+    rows: usize,
+    at: usize,
+    (chunk, margin): (usize, u64),
+    parts: &mut Vec<(Fetch, usize)>,
+) {
     let name: Arc<str> = desc.name.as_str().into();
     let bytes = rows * desc.row_bytes;
-    for from in (0..bytes).step_by(chunk.max(1)) {
+    let step = (chunk - 2 * margin as usize).max(1);
+    for from in (0..bytes).step_by(step) {
         let fetch = Fetch {
             file: desc.file,
             offset: desc.offset + from as u64,
-            len: chunk.min(bytes - from),
+            len: step.min(bytes - from),
             name: name.clone(),
+            margin,
         };
         parts.push((fetch, at + from));
     }
