@@ -389,6 +389,9 @@ impl Planner<'_> {
         };
         let arena = (budget - division.fixed()).min(limit);
         let layout = Layout::fit(&self.matrices, division.grain, arena);
+        if layout.held_at_most() >= division.buffers.units {
+            return Err(self.too_small(budget));
+        }
         Ok(self.finish(division, layout, budget, all_resident))
     }
 
