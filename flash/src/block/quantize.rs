@@ -1,4 +1,5 @@
-//! Quantization from f32, in the arithmetic of ggml's reference functions, so that codes are equal.
+//! Quantization from f32, in the arithmetic of ggml's reference functions, so that codes are equal
+//! to those of the `gguf` package.
 //!
 //! For weights that this project writes itself: packed files whose blocks run along another
 //! dimension than the source's, and models that it makes. K-quants are read only.
@@ -89,7 +90,8 @@ fn with_offset(x: &[f32], b: &mut [u8], bits: u32) {
     let id = inverse(d);
     put_f16(b, d);
     let most = (1u8 << bits) - 1;
-    let code = |v: f32| ((v * id + (half as f32 + 0.5)) as u8).min(most);
+    // In f64: with or without a fused multiply-add the reference differs from itself.
+    let code = |v: f32| ((f64::from(v) * f64::from(id) + (f64::from(half) + 0.5)) as u8).min(most);
     put_codes(&mut b[2..], bits, |j| code(x[j]));
 }
 

@@ -148,6 +148,48 @@ fn codes_lose_nothing() {
 }
 
 #[test]
+fn quantized_blocks_equal_those_of_the_reference() {
+    macro_rules! golden {
+        ($($ty:ident $name:literal)*) => {
+            [$((TensorType::$ty, &include_bytes!(
+                concat!("../../../tests/golden/blocks/", $name, ".quantized"))[..])),*]
+        };
+    }
+    let values = include_bytes!("../../../tests/golden/blocks/quantize.f32");
+    let values = dequantize(TensorType::F32, values);
+    let golden = golden! {
+        Q4_0 "q4_0" Q4_1 "q4_1" Q5_0 "q5_0" Q5_1 "q5_1" Q8_0 "q8_0" BF16 "bf16"
+    };
+    for (ty, expected) in golden {
+        let mut found = vec![0; expected.len()];
+        quantize_row(ty, &values, &mut found).unwrap();
+        let size = ty.block_bytes();
+        for (i, (f, e)) in found.chunks(size).zip(expected.chunks(size)).enumerate() {
+            assert_eq!(f, e, "{ty} block {i}");
+        }
+    }
+    let mut halves = vec![0; 2 * values.len()];
+    quantize_row(TensorType::F16, &values, &mut halves).unwrap();
+    assert!(
+        dequantize(TensorType::F16, &halves)
+            .iter()
+            .zip(&values)
+            .all(|(a, b)| (a - b).abs() <= b.abs() / 2048.0 + 3e-8)
+    );
+    let err = quantize_row(TensorType::Q6_K, &[0.0; 256], &mut [0; 210]).unwrap_err();
+    assert!(
+        err.to_string()
+            .contains("read, not written\nhint: choose F32"),
+        "{err}"
+    );
+    let err = quantize_row(TensorType::Q8_0, &[0.0; 31], &mut [0; 34]).unwrap_err();
+    assert!(
+        err.to_string().contains("31 elements do not fill 34 bytes"),
+        "{err}"
+    );
+}
+
+#[test]
 fn offsets_become_minima() {
     let mut b = block(TensorType::Q4_0, &[(2, 0xf1)]);
     put_f16(&mut b, 0, 0.5);

@@ -1,4 +1,5 @@
-"""Makes the golden files of the block formats: NAME.bin holds blocks, NAME.f32 their elements.
+"""Makes the golden files of the block formats: NAME.bin holds blocks, NAME.f32 their elements;
+quantize.f32 holds values and NAME.quantized the blocks that they become.
 
 Run with the PyPI package gguf 0.19.0: python3 tests/golden/blocks/make.py
 Blocks are random bytes, except that binary16 fields get finite random values. The package's
@@ -25,6 +26,25 @@ FORMATS = [
 ]
 
 
+# Formats that are written too.
+WRITTEN = [T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.BF16]
+
+
+def quantized(here):
+    """Ordinary values of several sizes, zeros, ties, one large value among small ones."""
+    rng = np.random.default_rng(21)
+    values = rng.normal(0, 1, (12, 32)) * np.logspace(-4, 2, 12)[:, None]
+    values[0] = 0
+    values[1] = np.arange(-16, 16) / 8
+    values[2] = 1
+    values[3, :16] = -values[3, 16:]
+    values[4, 7] = -500
+    values = values.astype(np.float32)
+    (here / "quantize.f32").write_bytes(values.tobytes())
+    for ty in WRITTEN:
+        (here / f"{ty.name.lower()}.quantized").write_bytes(quants.quantize(values, ty).tobytes())
+
+
 def main():
     here = pathlib.Path(__file__).parent
     rng = np.random.default_rng(20)
@@ -40,6 +60,7 @@ def main():
         assert out.size == count * elements and np.isfinite(out).all()
         (here / f"{ty.name.lower()}.bin").write_bytes(blocks.tobytes())
         (here / f"{ty.name.lower()}.f32").write_bytes(out.tobytes())
+    quantized(here)
 
 
 if __name__ == "__main__":
