@@ -160,8 +160,9 @@ impl Reader<'_> {
             match seen.get_mut(id as usize) {
                 Some(seen) if !*seen => *seen = true,
                 _ => {
-                    let problem =
-                        format!("the order of `{name}` names neuron {id} twice or in vain");
+                    let problem = format!(
+                        "the order of `{name}` names neuron {id} twice, or it does not exist"
+                    );
                     return Err(Error::container(self.packed.path(), problem, DAMAGED));
                 }
             }
