@@ -28,6 +28,8 @@ enum Command {
     Sim(commands::sim::Args),
     /// Run a model on this machine with the f32 reference executor
     Run(commands::run::Args),
+    /// Write a model as one file in the order and grouping in which it is read from storage
+    Pack(commands::pack::Args),
     /// Say which tools are missing and how to get them
     Doctor(commands::doctor::Args),
     /// Print a completion script
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Compile(args) => commands::compile::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Pack(args) => commands::pack::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod forecast;
 pub(crate) mod inspect;
 mod memory;
+pub(crate) mod pack;
 mod report;
 pub(crate) mod run;
 pub(crate) mod sim;
