@@ -4,6 +4,7 @@ pub mod bench;
 pub mod figures;
 pub mod scores;
 pub mod smollm2;
+pub mod synth;
 
 use lampyris_bundle::Bundle;
 use lampyris_compiler::{Options, Tokenization};
