@@ -1,6 +1,7 @@
 //! What the suites share.
 
 pub mod bench;
+pub mod decoders;
 pub mod figures;
 pub mod scores;
 pub mod smollm2;

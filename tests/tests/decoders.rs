@@ -4,105 +4,22 @@
 //! are made again here from the tensors' names. Between the two lie the file formats, the
 //! architecture description, the graph and the executor.
 
-use std::fs;
-
-use lampyris_flash::gguf::{Builder, Value};
 use lampyris_import::Model;
 use lampyris_runtime::{Reference, ReferenceError, argmax};
-use serde::Deserialize;
+use lampyris_tests::decoders::{Case, cases};
 
 /// f32 rounding in a few small layers.
 const TOLERANCE: f32 = 2e-5;
 
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    config: Option<serde_json::Value>,
-    tensors: Vec<(String, Vec<usize>)>,
-    tokens: Vec<u32>,
-    logits: Vec<Vec<f32>>,
-}
-
-fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("../data/decoders.json")).unwrap()
-}
-
-/// The same numbers as `elements` in the script.
-fn elements(name: &str, count: usize) -> Vec<f32> {
-    let seed = name.bytes().fold(0x811c_9dc5u32, |h, b| {
-        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
-    });
-    let centre = if name.ends_with("norm.weight") || name.ends_with("rope_freqs.weight") {
-        1.0
-    } else {
-        0.0
-    };
-    let mut state = seed;
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 12) as f32 / (1 << 20) as f32 - 0.5 + centre
-        })
-        .collect()
-}
-
-/// The case as a GGUF file; `change` may alter the elements of a tensor.
-fn gguf(case: &Case, change: impl Fn(&str, &mut [f32])) -> Model {
-    let mut builder = Builder::new();
-    for (key, value) in case.metadata.as_ref().unwrap() {
-        let value = match value {
-            serde_json::Value::String(text) => Value::from(text.as_str()),
-            serde_json::Value::Array(list) => {
-                let numbers = list.iter().map(|v| v.as_u64().unwrap() as u32);
-                Value::from(numbers.collect::<Vec<u32>>())
-            }
-            number if number.is_f64() => Value::from(number.as_f64().unwrap() as f32),
-            number => Value::from(number.as_u64().unwrap() as u32),
-        };
-        builder = builder.metadata(key, value);
-    }
-    for (name, shape) in &case.tensors {
-        let mut values = elements(name, shape.iter().product());
-        change(name, &mut values);
-        builder = builder.tensor_f32(name, shape, &values);
-    }
-    Model::parse(builder.build().unwrap()).unwrap()
-}
-
-/// A safetensors file: length of the header, header, data.
-fn safetensors(case: &Case) -> Vec<u8> {
-    let mut header = serde_json::Map::new();
-    let mut data = Vec::new();
-    for (name, shape) in &case.tensors {
-        let start = data.len();
-        for value in elements(name, shape.iter().product()) {
-            data.extend(value.to_le_bytes());
-        }
-        let slowest_first: Vec<usize> = shape.iter().rev().copied().collect();
-        let entry = serde_json::json!({
-            "dtype": "F32", "shape": slowest_first, "data_offsets": [start, data.len()],
-        });
-        header.insert(name.clone(), entry);
-    }
-    let header = serde_json::to_vec(&header).unwrap();
-    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
-}
-
-fn hugging_face(case: &Case, config: &serde_json::Value) -> Model {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-    fs::write(dir.path().join("model.safetensors"), safetensors(case)).unwrap();
+/// The case as a model; `change` may alter the elements of a tensor.
+fn changed(case: &Case, change: impl Fn(&str, &mut [f32])) -> Model {
+    let folder = tempfile::tempdir().unwrap();
     // The mapping outlives the directory entry.
-    Model::open(dir.path()).unwrap()
+    Model::open(case.write(folder.path(), change)).unwrap()
 }
 
 fn model(case: &Case) -> Model {
-    match (&case.metadata, &case.config) {
-        (Some(_), None) => gguf(case, |_, _| ()),
-        (None, Some(config)) => hugging_face(case, config),
-        _ => panic!("{}: one of metadata and config", case.name),
-    }
+    changed(case, |_, _| ())
 }
 
 #[test]
@@ -236,7 +153,7 @@ fn generation_stops_where_it_must() {
 
 #[test]
 fn weights_that_are_not_finite_are_refused() {
-    let model = gguf(&cases()[0], |name, values| {
+    let model = changed(&cases()[0], |name, values| {
         if name == "blk.1.ffn_up.weight" {
             values[7] = f32::NAN;
         }
