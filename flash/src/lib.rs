@@ -6,6 +6,7 @@
 
 pub mod block;
 mod bytes;
+pub mod delta;
 mod error;
 pub mod gguf;
 mod model_file;
@@ -14,6 +15,7 @@ mod tensor;
 
 pub use block::TensorType;
 pub use bytes::Bytes;
+pub use delta::{Delta, DeltaError};
 pub use error::{Error, Result};
 pub use gguf::Gguf;
 pub use model_file::ModelFile;
