@@ -55,7 +55,7 @@ use lampyris_import::arch::ModelSpec;
 use lampyris_kernels::{Kernels, Pool};
 
 pub use draft::DraftOptions;
-pub use error::EngineError;
+pub use error::{EngineError, Shortage};
 pub use generate::{FinishReason, Outcome, Request};
 pub use options::{Options, Ring};
 pub use plan::{Forecast, Limit, MemoryLine, PLAN_SCHEMA, Plan, Rate, Use};

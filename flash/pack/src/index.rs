@@ -8,6 +8,7 @@ pub use bundles::{Bundles, Part};
 use crate::{
     Result,
     container::{self, Packed},
+    read::Files,
 };
 use lampyris_flash::{ModelFile, TensorType};
 use lampyris_import::{arch::ModelSpec, saved::TextTools};
@@ -162,7 +163,24 @@ impl ModelIndex {
             Origin::Packed(packed) => return packed.text_tools(),
         };
         let file = ModelFile::open(path).map_err(lampyris_import::ImportError::from)?;
-        Ok(TextTools::from_model_file(&file)?)
+        let tools = TextTools::from_model_file(&file)?;
+        // Mapped pages would stay.
+        drop(file);
+        self.forget_headers();
+        Ok(tools)
+    }
+
+    /// Gives up what opening left in the page cache, which counts as memory of this process where
+    /// memory is limited. Advice: failure changes no result.
+    fn forget_headers(&self) {
+        let Ok(files) = Files::open(&self.files) else {
+            return;
+        };
+        for i in 0..self.files.len() {
+            let here = self.matrices().filter(|m| m.file == i);
+            let weights = here.map(|m| m.offset).min();
+            files.drop_pages(i, 0, weights.unwrap_or(0));
+        }
     }
 
     /// The packed file that this is the index of, for its checksums; `None` for model files, which

@@ -13,6 +13,8 @@ use std::{
 pub(crate) const BUFFER: usize = 1 << 20;
 /// Streamed bytes after which the page cache is told to drop them.
 const DROP_BYTES: u64 = 16 << 20;
+/// The largest page size in use.
+const PAGE: u64 = 64 << 10;
 
 /// Takes pieces of a file, with their offsets.
 type Take<'a, E> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), E>;
@@ -141,6 +143,20 @@ impl Files {
             Err(rustix::io::Errno::NXIO) if self.bytes(i).is_ok_and(|len| len >= end) => end,
             Err(_) => at,
         }
+    }
+
+    /// Says that small ranges far apart will be read: nothing around them is worth reading ahead.
+    /// Advice: failure changes no result.
+    pub(crate) fn expect_scattered(&self) {
+        for (_, file) in &self.files {
+            let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
+        }
+    }
+
+    /// [`drop_cache`](Self::drop_cache) of all pages that the range touches.
+    pub(crate) fn drop_pages(&self, i: usize, offset: u64, bytes: u64) {
+        let first = offset / PAGE * PAGE;
+        self.drop_cache(i, first, (offset + bytes).next_multiple_of(PAGE) - first);
     }
 
     /// Tells the page cache that a range is not needed again. Advice: failure changes no result.

@@ -44,23 +44,8 @@ pub enum EngineError {
     )]
     Empty,
     /// The budget does not hold what can neither be left out nor be streamed.
-    #[error(
-        "a memory budget of {budget} is too small for `{model}`: {minimum} are needed ({needs})\nhint: {hint}"
-    )]
-    Budget {
-        /// The model.
-        model: String,
-        /// What was given, for people.
-        budget: String,
-        /// The least that works with these options, for people.
-        minimum: String,
-        /// The largest parts of the minimum.
-        needs: String,
-        /// The nearest setting that fits, or the budget to give.
-        hint: String,
-        /// The least that works with these options, in bytes.
-        minimum_bytes: u64,
-    },
+    #[error(transparent)]
+    Budget(Box<Shortage>),
     /// An option that this model or build cannot honour.
     #[error("{what}\nhint: {hint}")]
     Unsupported {
@@ -98,4 +83,24 @@ pub enum EngineError {
     /// Someone set the stop flag.
     #[error("the run was cancelled\nhint: run it again to continue")]
     Cancelled,
+}
+
+/// By how much a budget is too small.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a memory budget of {budget} is too small for `{model}`: {minimum} are needed ({needs})\nhint: {hint}"
+)]
+pub struct Shortage {
+    /// The model.
+    pub model: String,
+    /// What was given, for people.
+    pub budget: String,
+    /// The least that works with these options, for people.
+    pub minimum: String,
+    /// The largest parts of the minimum.
+    pub needs: String,
+    /// The nearest setting that fits, or the budget to give.
+    pub hint: String,
+    /// The least that works with these options, in bytes.
+    pub minimum_bytes: u64,
 }

@@ -4,13 +4,13 @@ use lampyris_import::arch::{LayerSpec, ModelSpec};
 use lampyris_kernels::{Activations, KvCache, KvType};
 use lampyris_pack::{Ffn, ModelIndex, Stored};
 
-use super::EngineError;
 use super::kv;
 use super::layout::{Grain, Layout, MatrixDesc};
 use super::options::{Options, Ring};
 use super::plan::{self, Bytes, MemoryLine, PLAN_SCHEMA, Plan, Rate, Use};
 use super::stream::Buffers;
 use super::weights::CHECKED;
+use super::{EngineError, Shortage};
 
 /// Context of an engine when nobody says how long, if the model's own is longer.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -524,27 +524,27 @@ impl Planner<'_> {
             .iter()
             .map(|l| format!("{} for {}", Bytes(l.bytes), l.what))
             .collect();
-        EngineError::Budget {
+        EngineError::Budget(Box::new(Shortage {
             model: self.spec().name.clone(),
             budget: Bytes(budget).to_string(),
             minimum: Bytes(minimum).to_string(),
             needs: needs.join(", "),
             hint,
             minimum_bytes: minimum,
-        }
+        }))
     }
 }
 
 /// The error for a process that was too large before the engine was opened.
 pub(crate) fn peaked(index: &ModelIndex, peak: u64, budget: u64) -> EngineError {
-    EngineError::Budget {
+    EngineError::Budget(Box::new(Shortage {
         model: index.spec.name.clone(),
         budget: Bytes(budget).to_string(),
         minimum: Bytes(peak).to_string(),
         needs: format!("the process used {} before loading", Bytes(peak)),
         hint: "give a larger budget; code and tokenizer alone exceed this one".to_owned(),
         minimum_bytes: peak,
-    }
+    }))
 }
 
 fn index_has(index: &ModelIndex, test: impl Fn(&Ffn) -> bool) -> bool {

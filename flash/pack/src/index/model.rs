@@ -28,8 +28,9 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<ModelIndex> {
         model: &model,
         files: Files::open(&files)?,
     };
+    reader.files.expect_scattered();
     let layers = (0..model.spec().layers.len()).map(|i| reader.layer(i));
-    Ok(ModelIndex {
+    let index = ModelIndex {
         token_embd: reader.table("token_embd")?,
         output: match model.spec().tied_embeddings {
             true => None,
@@ -44,7 +45,11 @@ pub(super) fn open(path: &Path, origin: Origin) -> Result<ModelIndex> {
         spec: model.spec().clone(),
         files,
         origin,
-    })
+    };
+    // Mapped pages would stay.
+    drop(model);
+    index.forget_headers();
+    Ok(index)
 }
 
 struct Reader<'a> {
@@ -131,6 +136,7 @@ impl Reader<'_> {
         let (file, offset) = self.place(tensor);
         let mut data = vec![0; view.data.len()];
         self.files.read(file, offset, &mut data, &tensor.name)?;
+        self.files.drop_pages(file, offset, data.len() as u64);
         let mut values = vec![0.0; view.elements()];
         block::dequantize_row(view.ty, &data, &mut values)
             .expect("the size was checked when the file was opened");

@@ -139,11 +139,11 @@ fn a_budget_too_small_names_the_minimum_which_works() {
         ..options()
     };
     let error = Engine::plan_for(&index, &with(1 << 20)).unwrap_err();
-    let EngineError::Budget { minimum_bytes, .. } = error else {
+    let EngineError::Budget(shortage) = error else {
         panic!("{error}");
     };
     // Other tests of this process allocate meanwhile.
-    let roomy = minimum_bytes * 2 + (512 << 20);
+    let roomy = shortage.minimum_bytes * 2 + (512 << 20);
     let plan = Engine::plan_for(&index, &with(roomy)).unwrap();
     assert!(plan.total() <= roomy && plan.minimum <= roomy);
     assert_eq!(plan.budget, Some(roomy));
