@@ -50,10 +50,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
             "lampyris-pack",
         ],
     ),
-    (
-        "lampyris-serve",
-        &["lampyris-runtime", "lampyris-import"],
-    ),
+    ("lampyris-serve", &["lampyris-runtime", "lampyris-import"]),
     (
         "xtask",
         &[

@@ -7,7 +7,7 @@
 pub mod container;
 mod error;
 mod index;
-mod pack;
+pub mod pack;
 mod read;
 
 pub use container::{Checksums, Layout, Packed};

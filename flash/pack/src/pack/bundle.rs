@@ -4,6 +4,7 @@
 //! end, in bands of as many rows as a block of the target has elements; one tile holds all neurons
 //! of a 7B model in 8 bits.
 
+use super::sink::is_zero;
 use crate::{
     Result,
     container::header::BundlesEntry,
@@ -100,6 +101,13 @@ impl Source<'_> {
             self.files.read(down.file, at, raw, &down.name)?;
             let within = target.row_bytes(first).expect("bands are whole blocks");
             let len = target.row_bytes(rows).expect("bands are whole blocks");
+            // Holes of the source stay holes, and cost no arithmetic.
+            if band.zeros_stay && is_zero(raw) {
+                for i in 0..ids.len() {
+                    tile[i * column + within..][..len].fill(0);
+                }
+                continue;
+            }
             band.fill(raw, rows);
             for (i, &id) in ids.iter().enumerate() {
                 let out = &mut tile[i * column + within..][..len];
@@ -115,6 +123,8 @@ struct Band {
     from: TensorType,
     to: TensorType,
     cols: usize,
+    /// Whether zeros become zero bytes; zero bytes are zeros in every format.
+    zeros_stay: bool,
     /// The rows as f32, unless bytes can be copied.
     values: Vec<f32>,
     /// A piece of a column as f32, and as it comes back from its blocks.
@@ -130,6 +140,7 @@ impl Band {
             from,
             to,
             cols,
+            zeros_stay: zeros_are_zero_bytes(to),
             values: vec![0.0; values],
             piece: vec![0.0; rows],
             back: vec![0.0; rows],
@@ -167,6 +178,13 @@ impl Band {
         sums.error += here.0;
         sums.value += here.1;
     }
+}
+
+/// Whether zeros become zero bytes: in Q4_0 and Q5_0 their scale is negative zero.
+fn zeros_are_zero_bytes(to: TensorType) -> bool {
+    let mut block = vec![1; to.block_bytes()];
+    let written = block::quantize_row(to, &vec![0.0; to.block_len()], &mut block);
+    written.is_ok() && is_zero(&block)
 }
 
 impl Error2 {
