@@ -4,6 +4,7 @@
 //! every matrix its file, offset, element format and shape, and the small vectors as f32. It is
 //! the same for GGUF files, Hugging Face directories and the embedded model.
 
+mod cache;
 pub mod container;
 mod error;
 mod index;

@@ -1,7 +1,7 @@
 //! Reading ranges of files by offset, without mapping them.
 
-use crate::{Error, Result};
-use rustix::fs::{Advice, SeekFrom};
+use crate::{Error, Result, cache};
+use rustix::fs::SeekFrom;
 use std::{
     fs::File,
     io::ErrorKind,
@@ -31,7 +31,10 @@ impl Files {
     /// [`Error::Read`] naming the file.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self> {
         let open = |path: &PathBuf| match File::open(path) {
-            Ok(file) => Ok((path.clone(), file)),
+            Ok(file) => {
+                cache::opened(&file);
+                Ok((path.clone(), file))
+            }
             Err(source) => Err(Error::read(path, source)),
         };
         Ok(Self {
@@ -145,12 +148,11 @@ impl Files {
         }
     }
 
-    /// Says that small ranges far apart will be read: nothing around them is worth reading ahead.
-    /// Advice: failure changes no result.
+    /// Says that small ranges far apart will be read.
     pub(crate) fn expect_scattered(&self) {
-        for (_, file) in &self.files {
-            let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
-        }
+        self.files
+            .iter()
+            .for_each(|(_, file)| cache::scattered(file));
     }
 
     /// [`drop_cache`](Self::drop_cache) of all pages that the range touches.
@@ -159,10 +161,8 @@ impl Files {
         self.drop_cache(i, first, (offset + bytes).next_multiple_of(PAGE) - first);
     }
 
-    /// Tells the page cache that a range is not needed again. Advice: failure changes no result.
+    /// Tells the page cache that a range is not needed again.
     pub(crate) fn drop_cache(&self, i: usize, offset: u64, bytes: u64) {
-        if let Some(bytes) = std::num::NonZeroU64::new(bytes) {
-            let _ = rustix::fs::fadvise(&self.files[i].1, offset, Some(bytes), Advice::DontNeed);
-        }
+        cache::done(&self.files[i].1, offset, bytes);
     }
 }

@@ -1,10 +1,12 @@
 //! The file that is being written: hashes what passes, leaves holes for zeros, keeps the page
 //! cache small.
 
-use crate::container::{UnitCrc, header::Grid};
-use rustix::fs::Advice;
+use crate::{
+    cache,
+    container::{UnitCrc, header::Grid},
+};
 use sha2::{Digest, Sha256};
-use std::{fs::File, io, num::NonZeroU64, os::unix::fs::FileExt};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 /// Zeros are left out in whole pieces of this size.
 const PIECE: u64 = 64 << 10;
@@ -32,6 +34,7 @@ pub(super) struct Sums {
 
 impl Sink {
     pub(super) fn new(file: File) -> Self {
+        cache::opened(&file);
         Self {
             file,
             at: 0,
@@ -116,10 +119,11 @@ impl Sink {
     /// Sends everything to the device, and lets the page cache drop it.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        if let Some(bytes) = NonZeroU64::new(self.at.saturating_sub(self.unsynced)) {
-            // Advice: failure changes no result.
-            let _ = rustix::fs::fadvise(&self.file, self.unsynced, Some(bytes), Advice::DontNeed);
-        }
+        cache::done(
+            &self.file,
+            self.unsynced,
+            self.at.saturating_sub(self.unsynced),
+        );
         self.unsynced = self.at;
         Ok(())
     }
