@@ -214,3 +214,9 @@ fn what_cannot_be_evaluated_is_refused() {
         EngineError::Context { wanted, limit: CONTEXT } if wanted == CONTEXT + 1
     ));
 }
+
+#[test]
+fn an_engine_can_move_to_another_thread() {
+    fn check<T: Send>() {}
+    check::<Engine>();
+}

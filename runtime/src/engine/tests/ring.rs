@@ -163,6 +163,51 @@ fn a_ring_can_be_rewound_as_far_as_it_remembers() {
 }
 
 #[test]
+fn an_answer_goes_on_past_the_context_and_drafts_do_not_change_it() {
+    let model = llama(TensorType::Q8_0, false);
+    let prompt = tokens(5, 12).repeat(3);
+    let answer = |engine: &mut Engine| {
+        let mut sampler = crate::Sampler::new(crate::SamplerConfig::default()).unwrap();
+        let mut made = Vec::new();
+        let request = Request {
+            prompt: &prompt,
+            max_tokens: 80,
+            sampler: &mut sampler,
+            stop: &|_| false,
+            cancelled: &|| false,
+        };
+        let outcome = engine.generate(request, &mut |t| {
+            made.push(t);
+            std::ops::ControlFlow::Continue(())
+        });
+        assert_eq!(outcome.unwrap().finish, FinishReason::Length);
+        made
+    };
+    let mut engine = streaming(&model, 50, with_ring(24, 4));
+    let made = answer(&mut engine);
+    assert_eq!(made.len(), 80);
+    let mut drafting = streaming(&model, 100, |o| {
+        with_ring(24, 4)(o);
+        o.draft = Some(DraftOptions {
+            min_ngram: 1,
+            ..DraftOptions::default()
+        });
+    });
+    assert_eq!(answer(&mut drafting), made);
+    // Each token is the best one after what came before.
+    let mut plain = streaming(&model, 100, with_ring(24, 4));
+    let all = [&prompt[..], &made].concat();
+    let best: Vec<u32> = logits(&mut plain, &all)
+        .iter()
+        .map(|row| {
+            let row: Vec<f32> = row.iter().map(|b| f32::from_bits(*b)).collect();
+            crate::argmax(&row).unwrap() as u32
+        })
+        .collect();
+    assert_eq!(made, best[prompt.len() - 1..all.len() - 1]);
+}
+
+#[test]
 fn learned_positions_are_refused() {
     // Judged by the description alone, which tests of the planner make without a file.
     let model = llama(TensorType::F32, false);
