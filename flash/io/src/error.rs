@@ -140,6 +140,39 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// A stored profile of storage is not usable.
+    #[error(
+        "the storage profile `{}` is not usable: {problem}\n\
+         hint: measure again with `lampyris probe`, which replaces it",
+        path.display()
+    )]
+    Profile {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A path does not suit measurements.
+    #[error("cannot measure the storage at `{}`: {problem}\nhint: {hint}", path.display())]
+    Probe {
+        /// Path.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`: {source}\nhint: {}", path.display(), write_hint(source))]
+    Write {
+        /// File.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// The caller broke off.
+    #[error("cancelled\nhint: start again to have the result")]
+    Cancelled,
     /// Memory for a buffer is not to be had.
     #[error(
         "cannot allocate a buffer of {bytes} bytes aligned to {alignment}\n\
@@ -175,6 +208,18 @@ fn open_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "check the permissions of the file and its folders",
         _ => "check that the path exists and is readable",
+    }
+}
+
+fn write_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or use a folder on another disk"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "use a folder that you may write to"
+        }
+        _ => "check that the folder exists and can be written",
     }
 }
 

@@ -39,6 +39,7 @@ mod file;
 mod mapped;
 mod platform;
 mod pool;
+pub mod probe;
 mod region;
 pub mod sim;
 mod source;

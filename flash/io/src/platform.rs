@@ -16,8 +16,8 @@ pub(crate) fn read_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<u
     }
 }
 
-/// Drops a range from the page cache, where the system has a call for that. Advice: a refusal
-/// changes no result.
+/// Drops a range from the page cache, where the system has a call for that; length 0 means to the
+/// end. Advice: a refusal changes no result.
 pub(crate) fn drop_from_cache(file: &File, offset: u64, len: usize) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     {
@@ -31,6 +31,35 @@ pub(crate) fn drop_from_cache(file: &File, offset: u64, len: usize) {
     }
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     let _ = (file, offset, len);
+}
+
+/// A path at which an open file can be opened again although it has no name.
+#[cfg(unix)]
+pub(crate) fn path_of(file: &File) -> std::path::PathBuf {
+    use std::os::fd::AsRawFd;
+    let folder = if cfg!(any(target_os = "linux", target_os = "android")) {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
+    Path::new(folder).join(file.as_raw_fd().to_string())
+}
+
+/// Whether the path lies in a file system that keeps its files in memory.
+pub(crate) fn is_memory(path: &Path) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        const TMPFS: u64 = 0x0102_1994;
+        const RAMFS: u64 = 0x8584_58f6;
+        // The magic numbers have 32 bits; the field's type differs between machines.
+        rustix::fs::statfs(path)
+            .is_ok_and(|found| [TMPFS, RAMFS].contains(&(found.f_type as u64 & 0xffff_ffff)))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// Opens `path`, which `plain` has open already, past the page cache, with the alignment that
