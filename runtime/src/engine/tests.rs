@@ -3,6 +3,7 @@
 mod bits;
 mod faults;
 mod generation;
+mod packed;
 mod ring;
 
 use std::path::PathBuf;
