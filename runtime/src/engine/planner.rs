@@ -8,8 +8,7 @@ use super::kv;
 use super::layout::{Grain, Layout, MatrixDesc};
 use super::options::{Options, Ring};
 use super::plan::{self, Bytes, MemoryLine, PLAN_SCHEMA, Plan, Rate, Use};
-use super::stream::Buffers;
-use super::weights::CHECKED;
+use super::stream::{Buffers, CHECKED};
 use super::{EngineError, Shortage};
 
 /// Context of an engine when nobody says how long, if the model's own is longer.
@@ -283,15 +282,7 @@ impl Planner<'_> {
             0 => ((bytes / 128) as usize).clamp(128 << 10, 2 << 20),
             n => n,
         };
-        // Loading reads what shares a checksum with the rows, on both sides.
-        let least = match self.index.packed() {
-            Some(_) => 4 * CHECKED as usize,
-            None => 1,
-        };
-        chunk
-            .max(widest)
-            .max(least)
-            .next_multiple_of(self.situation.align)
+        chunk.max(widest).next_multiple_of(self.situation.align)
     }
 
     fn divide(&self, batch: usize, requests: usize, options: &Options) -> Division {
@@ -302,9 +293,14 @@ impl Planner<'_> {
             chunk: self.chunk(),
         };
         let row = self.index.token_embd.row_bytes();
+        // The first read of a unit takes in what shares checksums with it.
+        let margins = match self.index.packed() {
+            Some(_) => 2 * (CHECKED as usize).next_multiple_of(situation.align),
+            None => 0,
+        };
         let buffers = Buffers {
             units: requests,
-            unit_bytes: grain.buffer(),
+            unit_bytes: grain.buffer() + margins,
             rows: ROW_BUFFERS.min(shape.batch),
             row_bytes: row.next_multiple_of(situation.align) + situation.align,
         };

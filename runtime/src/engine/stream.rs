@@ -31,23 +31,27 @@ pub(crate) struct Fetch {
     pub(crate) margin: u64,
 }
 
-impl Fetch {
-    /// The bytes to read, in multiples of `align` and within a file of `size` bytes.
-    fn span(&self, align: u64, size: u64) -> Range<u64> {
-        let from = self.offset.saturating_sub(self.margin) / align * align;
-        let end = self.offset + self.len as u64;
-        let to = (end + self.margin).min(size.max(end));
-        from..to.next_multiple_of(align)
-    }
+/// Bytes that one checksum of a packed file covers at most.
+pub(crate) const CHECKED: u64 = 64 << 10;
+
+/// `bytes` with `margin` on both sides, in multiples of `align`, within a file of `size` bytes.
+fn around(bytes: Range<u64>, margin: u64, align: u64, size: u64) -> Range<u64> {
+    let from = bytes.start.saturating_sub(margin) / align * align;
+    let to = (bytes.end + margin).min(size.max(bytes.end));
+    from..to.next_multiple_of(align)
 }
 
 /// Bytes that a sweep computes with.
 #[derive(Debug)]
 enum Slot {
     Idle,
-    InFlight,
+    InFlight {
+        /// Bytes before the unit that are read too.
+        skip: usize,
+    },
     Ready {
         buf: AlignedBuf,
+        skip: usize,
         /// Pieces of the unit that are still to be used in this sweep.
         left: usize,
     },
@@ -175,7 +179,7 @@ impl Streamer {
                 Slot::Ready { left, .. } => *left = unit.pieces,
                 // Read ahead in vain: this sweep tries again when it needs the unit.
                 Slot::Failed(_) => *slot = Slot::Idle,
-                Slot::Idle | Slot::InFlight => {}
+                Slot::Idle | Slot::InFlight { .. } => {}
             }
         }
         self.cursor.head = [head, next_head];
@@ -215,18 +219,32 @@ impl Streamer {
         let Some(buf) = self.free.pop() else {
             return Ok(());
         };
-        let &Unit {
-            file, offset, len, ..
-        } = &self.units[unit];
-        self.slots[unit] = Slot::InFlight;
+        let (file, span) = (self.units[unit].file, self.unit_span(unit));
+        let skip = (self.units[unit].offset - span.start) as usize;
+        self.slots[unit] = Slot::InFlight { skip };
         self.engine.submit(ReadRequest {
             file,
-            offset,
-            len,
+            offset: span.start,
+            len: (span.end - span.start) as usize,
             buf,
             tag: unit as u64,
         })?;
         Ok(())
+    }
+
+    /// What is read for a unit: the first time with its surroundings, as far as they share
+    /// checksums of the packed file with it.
+    fn unit_span(&self, unit: usize) -> Range<u64> {
+        let place = &self.units[unit];
+        match (&self.checksums, self.sums[unit]) {
+            (Some(_), None) => around(
+                place.offset..place.offset + place.needed as u64,
+                CHECKED,
+                self.engine.alignment() as u64,
+                self.engine.file_size(place.file),
+            ),
+            _ => place.offset..place.offset + place.len as u64,
+        }
     }
 
     /// Takes in what has arrived; blocks until at least `min` requests have.
@@ -249,17 +267,22 @@ impl Streamer {
             return;
         };
         self.reads += 1;
+        let skip = match self.slots[unit] {
+            Slot::InFlight { skip } => skip,
+            _ => 0,
+        };
         let outcome = match completion.result {
-            Ok(n) if n >= place.needed => {
+            Ok(n) if n >= skip + place.needed => {
                 self.bytes += n as u64;
-                self.check(unit, &completion.buf)
+                self.check(unit, &completion.buf[..n], skip)
             }
-            Ok(n) => Err(self.truncated(unit, n)),
+            Ok(n) => Err(self.truncated(unit, n.saturating_sub(skip))),
             Err(e) => Err(e.into()),
         };
         self.slots[unit] = match outcome {
             Ok(()) => Slot::Ready {
                 buf: completion.buf,
+                skip,
                 left: self.units[unit].pieces,
             },
             Err(e) => {
@@ -280,10 +303,10 @@ impl Streamer {
     }
 
     /// Weights do not change: what is read must be what was read the first time, and that must
-    /// have the checksums of the packed file (in 64 KiB that lie wholly within the read).
-    fn check(&mut self, unit: usize, bytes: &[u8]) -> Result<(), EngineError> {
+    /// have the checksums of the packed file.
+    fn check(&mut self, unit: usize, bytes: &[u8], skip: usize) -> Result<(), EngineError> {
         let place = &self.units[unit];
-        let sum = crc32fast::hash(&bytes[..place.needed]);
+        let sum = crc32fast::hash(&bytes[skip..skip + place.needed]);
         match self.sums[unit] {
             Some(first) if first != sum => Err(EngineError::Changed {
                 file: self.source.files[place.file].clone(),
@@ -293,7 +316,7 @@ impl Streamer {
             Some(_) => Ok(()),
             None => {
                 if let Some(checksums) = &self.checksums {
-                    checksums.check(place.offset, &bytes[..place.needed])?;
+                    checksums.check(place.offset - skip as u64, bytes)?;
                 }
                 self.sums[unit] = Some(sum);
                 Ok(())
@@ -314,7 +337,7 @@ impl Streamer {
         loop {
             match &self.slots[unit] {
                 Slot::Ready { .. } => break,
-                Slot::InFlight => {
+                Slot::InFlight { .. } => {
                     waited = true;
                     self.collect(1)?;
                 }
@@ -335,7 +358,7 @@ impl Streamer {
             self.waited += start.elapsed();
         }
         match &self.slots[unit] {
-            Slot::Ready { buf, .. } => Ok(buf),
+            Slot::Ready { buf, skip, .. } => Ok(&buf[*skip..]),
             _ => unreachable!("the loop ends with the unit ready"),
         }
     }
@@ -442,7 +465,8 @@ impl Streamer {
 
     fn span(&self, fetch: &Fetch) -> Range<u64> {
         let size = self.engine.file_size(fetch.file);
-        fetch.span(self.engine.alignment() as u64, size)
+        let bytes = fetch.offset..fetch.offset + fetch.len as u64;
+        around(bytes, fetch.margin, self.engine.alignment() as u64, size)
     }
 
     fn submit_piece(

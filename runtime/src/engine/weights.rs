@@ -9,7 +9,7 @@ use lampyris_pack::{ModelIndex, Stored};
 use super::EngineError;
 use super::layout::{Layout, MatrixDesc};
 use super::planner::Planned;
-use super::stream::{Fetch, Pool as Buffers, Source, Streamer};
+use super::stream::{CHECKED, Fetch, Pool as Buffers, Source, Streamer};
 
 /// All matrices of one engine.
 #[derive(Debug)]
@@ -31,8 +31,6 @@ struct Table {
     name: Arc<str>,
 }
 
-/// Bytes that one checksum of a packed file covers at most: read around what is loaded.
-pub(crate) const CHECKED: u64 = 64 << 10;
 /// Alignment of the arena: whole pages, so that large ones can be used.
 const PAGE: usize = 4096;
 
@@ -244,12 +242,11 @@ fn split(
 ) {
     let name: Arc<str> = desc.name.as_str().into();
     let bytes = rows * desc.row_bytes;
-    let step = (chunk - 2 * margin as usize).max(1);
-    for from in (0..bytes).step_by(step) {
+    for from in (0..bytes).step_by(chunk.max(1)) {
         let fetch = Fetch {
             file: desc.file,
             offset: desc.offset + from as u64,
-            len: step.min(bytes - from),
+            len: chunk.min(bytes - from),
             name: name.clone(),
             margin,
         };

@@ -39,19 +39,27 @@ fn a_flipped_bit_names_its_section() {
     let index = ModelIndex::open(&model.path).unwrap();
     let places = index.matrices().map(|m| m.offset + m.bytes() / 2);
     for offset in places.collect::<Vec<_>>() {
-        let mut sim = SimOptions::default();
-        let flip = Event::Flip {
-            file: 0,
-            offset,
-            bit: 6,
-        };
-        sim.events.push((0, flip));
-        let device = SimDevice::open(&index.files, READ_DEPTH, sim).unwrap();
-        let error = Engine::with_storage(index.clone(), options(), Box::new(device)).unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("section `") && text.contains("hint: "),
-            "{text}"
-        );
+        for resident in [None, Some(0)] {
+            let mut sim = SimOptions::default();
+            let flip = Event::Flip {
+                file: 0,
+                offset,
+                bit: 6,
+            };
+            sim.events.push((0, flip));
+            let device = SimDevice::open(&index.files, READ_DEPTH, sim).unwrap();
+            let options = Options {
+                resident,
+                ..options()
+            };
+            let error = Engine::with_storage(index.clone(), options, Box::new(device))
+                .and_then(|mut engine| engine.logits(&[1, 2], &mut |_, _| ()))
+                .unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains("section `") && text.contains("hint: "),
+                "{text}"
+            );
+        }
     }
 }
