@@ -44,6 +44,7 @@ mod open;
 mod options;
 mod plan;
 mod planner;
+mod shape;
 mod stats;
 mod stream;
 mod weights;
@@ -67,7 +68,7 @@ use forward::{Executor, Scratch};
 use kv::Cache;
 use memory::ProcessMemory;
 use net::Net;
-use planner::Shape;
+use shape::Shape;
 use weights::Weights;
 
 /// Computes feed-forward networks that are stored as bundles of neurons ("LLM in a flash",

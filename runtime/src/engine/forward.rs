@@ -8,7 +8,7 @@ use lampyris_pack::Norm;
 
 use super::kv::Cache;
 use super::net::{FfnNet, LayerNet, Lin, Net, is_relu};
-use super::planner::Shape;
+use super::shape::Shape;
 use super::weights::Weights;
 use super::{EngineError, SparseFfn};
 

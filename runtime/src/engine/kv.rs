@@ -18,7 +18,7 @@ use lampyris_kernels::{Attention, Kernels, KvCache, Pool, Spans};
 
 use super::net::{LayerNet, Rope};
 use super::options::Ring;
-use super::planner::Shape;
+use super::shape::Shape;
 
 /// Tokens of a sweep past the context of a ring: each has its own copies of the sinks.
 pub(crate) const RING_BATCH: usize = 8;

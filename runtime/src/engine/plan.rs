@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lampyris_io::probe::{Origin, Profile};
 use serde::Serialize;
 
 /// Version of the plan's JSON form.
@@ -14,6 +15,18 @@ pub struct Rate {
     pub bytes_per_second: f64,
     /// How it is known: measured, or assumed.
     pub source: String,
+}
+
+impl From<&Profile> for Rate {
+    fn from(profile: &Profile) -> Self {
+        Self {
+            bytes_per_second: profile.sequential().max(1.0),
+            source: match profile.origin {
+                Origin::Measured => "measured by `lampyris probe`".to_owned(),
+                Origin::Assumed => "assumed; `lampyris probe` measures it".to_owned(),
+            },
+        }
+    }
 }
 
 /// Why memory is used.
