@@ -14,9 +14,9 @@ pub(crate) struct Tile<'a> {
     pub(crate) ty: TensorType,
     /// Equally long; rows that do not exist repeat the last one.
     pub(crate) rows: [&'a [u8]; TILE_ROWS],
-    /// What will probably be read next: worth a prefetch.
+    /// Rows lie one after the other, and the next tile's after them: worth a prefetch.
     #[allow(dead_code, reason = "portable code does not prefetch")]
-    pub(crate) ahead: &'a [u8],
+    pub(crate) contiguous: bool,
 }
 
 /// The kernels of one instruction set. Slices have been checked by the caller: lengths fit each

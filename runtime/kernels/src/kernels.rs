@@ -132,7 +132,7 @@ impl Kernels {
                     let tile = Tile {
                         ty: w.ty,
                         rows: std::array::from_fn(|r| w.row(row + r.min(rows - 1))),
-                        ahead: w.data.get((row + TILE_ROWS) * row_bytes..).unwrap_or(&[]),
+                        contiguous: true,
                     };
                     self.backend.tile(&tile, x, &mut values);
                     for (t, values) in values[..x.count].iter().enumerate() {
@@ -183,7 +183,7 @@ impl Kernels {
                 let tile = Tile {
                     ty,
                     rows,
-                    ahead: &[],
+                    contiguous: false,
                 };
                 let mut values = [[0.0; TILE_ROWS]];
                 self.backend.tile(&tile, x, &mut values);

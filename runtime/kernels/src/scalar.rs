@@ -4,7 +4,7 @@ mod codes;
 
 use codes::{Coded, coded};
 
-use crate::activations::Tokens;
+use crate::activations::{BLOCK, Tokens};
 use crate::backend::{Backend, TILE_ROWS, Tile};
 use crate::float::{self, float_backend};
 use crate::simd::{Portable, Simd};
@@ -42,9 +42,7 @@ impl Backend for Scalar {
     }
 
     fn axpy_row(&self, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
-        float::axpy_row(Portable, ty, row, a, y, |blocks, values| {
-            dequantize(ty, blocks, values);
-        });
+        axpy_row(Portable, ty, row, a, y);
     }
 
     fn dequantize(&self, ty: TensorType, row: &[u8], out: &mut [f32]) {
@@ -70,6 +68,28 @@ pub(crate) fn dot_row<S: Simd>(s: S, ty: TensorType, row: &[u8], x: Tokens<'_>) 
         sum += product(&coded(ty, row, b), x, 0, b);
     }
     sum
+}
+
+/// `y += a * row`, elements as [`dequantize`] gives them.
+#[inline(always)]
+pub(crate) fn axpy_row<S: Simd>(s: S, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
+    if is_float(ty) {
+        return float::axpy_row(s, ty, row, a, y);
+    }
+    let a = s.splat(a);
+    for (b, y) in y.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        let block = coded(ty, row, b);
+        let (codes, y) = (block.codes.as_chunks().0, y.as_chunks_mut().0);
+        for (half, (codes, y)) in codes.iter().zip(y).enumerate() {
+            // The scale of a half is exact: 11 times 7 bits.
+            let scale = s.splat(block.scale * block.halves[half] as f32);
+            let mut value = s.mul(s.from_i8(codes), scale);
+            if let Some(min) = block.min {
+                value = s.add(value, s.splat(min));
+            }
+            s.store(s.add(s.load(y), s.mul(a, value)), y);
+        }
+    }
 }
 
 /// Exactly as ggml's reference functions.

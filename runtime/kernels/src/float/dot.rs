@@ -1,6 +1,6 @@
 //! Products with weights in F32, F16 and BF16, and scaled sums of rows.
 
-use super::elementwise::axpy;
+use super::sixteens;
 use crate::TensorType;
 use crate::activations::Tokens;
 use crate::backend::{TILE_ROWS, Tile};
@@ -103,21 +103,24 @@ pub(crate) fn dot_row<S: Simd>(s: S, ty: TensorType, row: &[u8], x: Tokens<'_>) 
     group(s, ty, [row], [x.x])[0][0]
 }
 
-/// `y += a * row` for any format; `dequantize` writes the elements of a few blocks.
+/// `y += a * row` for a float format.
 #[inline(always)]
-pub(crate) fn axpy_row<S: Simd>(
-    s: S,
-    ty: TensorType,
-    row: &[u8],
-    a: f32,
-    y: &mut [f32],
-    dequantize: impl Fn(&[u8], &mut [f32]),
-) {
-    let mut values = [0.0; 256];
-    let bytes = values.len() / ty.block_len() * ty.block_bytes();
-    for (blocks, y) in row.chunks(bytes).zip(y.chunks_mut(values.len())) {
-        let values = &mut values[..y.len()];
-        dequantize(blocks, values);
-        axpy(s, a, values, y);
-    }
+pub(crate) fn axpy_row<S: Simd>(s: S, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
+    let a = s.splat(a);
+    let len = y.len();
+    sixteens!(
+        len,
+        |at| {
+            let y = y[at..].first_chunk_mut().expect("sixteen remain");
+            let w = weights(s, ty, row, at / LANES, LANES);
+            s.store(s.add(s.load(y), s.mul(a, w)), y);
+        },
+        |at| {
+            let w = weights(s, ty, row, at / LANES, len - at);
+            let rest = &mut y[at..];
+            let mut values = padded(rest);
+            s.store(s.add(s.load(&values), s.mul(a, w)), &mut values);
+            rest.copy_from_slice(&values[..rest.len()]);
+        }
+    );
 }

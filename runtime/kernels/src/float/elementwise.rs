@@ -71,13 +71,6 @@ pub(crate) fn add<S: Simd>(s: S, y: &mut [f32], x: &[f32]) {
     map!(s, |y, x| s.add(y, x));
 }
 
-/// `y += a * x`.
-#[inline(always)]
-pub(super) fn axpy<S: Simd>(s: S, a: f32, x: &[f32], y: &mut [f32]) {
-    let a = s.splat(a);
-    map!(s, |y, x| s.add(y, s.mul(a, x)));
-}
-
 #[inline(always)]
 pub(crate) fn to_f16<S: Simd>(s: S, x: &[f32], out: &mut [u16]) {
     sixteens!(

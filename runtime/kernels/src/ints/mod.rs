@@ -26,6 +26,8 @@ pub(crate) type Rows = [*const u8; TILE_ROWS];
 pub(crate) trait Ints: Simd {
     /// Sixteen lanes of 32 bits, or of four bytes.
     type I: Copy;
+    /// What [`signed_codes`](Self::signed_codes) adds to each code.
+    const SIGNED_OFFSET: f32;
 
     /// Sixteen bytes at `at` of each row: vector `g` holds bytes `4 g .. 4 g + 4`, lane `r` row `r`.
     ///
@@ -60,8 +62,8 @@ pub(crate) trait Ints: Simd {
     fn signed_codes(self, codes: Self::I) -> Self::I;
     /// Dot product of `4 N` codes in `0..=MAX` of each row with `x`.
     fn dot<const N: usize, const MAX: i32>(self, codes: &[Self::I], x: &[i8]) -> Self::I;
-    /// Dot product of a block of signed codes with `x`, whose sum is `sum`.
-    fn dot_signed(self, codes: &[Self::I; GROUPS], x: &[i8; BLOCK], sum: f32) -> Self::I;
+    /// Dot product of a block of such codes, the offset left in, with `x`.
+    fn dot_signed(self, codes: &[Self::I; GROUPS], x: &[i8; BLOCK]) -> Self::I;
 
     /// Asks for the cache line at `x`, which need not exist.
     fn prefetch(self, x: *const u8);
@@ -137,9 +139,7 @@ macro_rules! int_backend {
         fn axpy_row(&self, ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
             #[target_feature(enable = $feature)]
             fn entry(ty: TensorType, row: &[u8], a: f32, y: &mut [f32]) {
-                crate::float::axpy_row($simd, ty, row, a, y, |blocks, values| {
-                    crate::scalar::dequantize(ty, blocks, values);
-                });
+                crate::scalar::axpy_row($simd, ty, row, a, y);
             }
             // SAFETY: as above.
             unsafe { entry(ty, row, a, y) }

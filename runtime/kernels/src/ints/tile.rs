@@ -44,7 +44,11 @@ fn step<S: Ints, F: Format>(
         }
         s.add(parts[0], parts[1])
     } else if F::SIGNED {
-        s.to_float(s.dot_signed(&block.codes, q, meta.sum))
+        let dot = s.to_float(s.dot_signed(&block.codes, q));
+        match S::SIGNED_OFFSET {
+            0.0 => dot,
+            offset => s.sub(dot, s.splat(offset * meta.sum)),
+        }
     } else {
         let dot = match F::MAX {
             15 => s.dot::<GROUPS, 15>(&block.codes, q),
@@ -83,14 +87,41 @@ fn starts(tile: &Tile<'_>) -> Rows {
     tile.rows.map(<[u8]>::as_ptr)
 }
 
-/// Asks for the part of the next tile that lies where `index` of `blocks` lies in this one.
+/// Tiles up to this size are asked for line by line while the one before is multiplied; a larger
+/// one would leave the cache again before its turn.
+const LINEAR: usize = 32 << 10;
+/// How far ahead of its use a long row's bytes are asked for.
+const AHEAD: usize = 16 * LINE;
+
+/// Asks for weights that will be used soon, `bytes` after byte `at` of each row being consumed
+/// now. Sixteen rows at once are more than the processor's own prefetchers follow.
 #[inline(always)]
-fn prefetch<S: Ints>(s: S, tile: &Tile<'_>, bytes: usize, index: usize) {
-    let (start, end) = (index * bytes * TILE_ROWS, (index + 1) * bytes * TILE_ROWS);
-    let mut line = start.next_multiple_of(LINE);
-    while line < end && line < tile.ahead.len() {
-        s.prefetch(tile.ahead.as_ptr().wrapping_add(line));
-        line += LINE;
+fn prefetch<S: Ints>(s: S, tile: &Tile<'_>, rows: &Rows, at: usize, bytes: usize) {
+    let row_bytes = tile.rows[0].len();
+    let next = row_bytes * TILE_ROWS;
+    if tile.contiguous && next <= LINEAR {
+        let mut line = (at * TILE_ROWS).next_multiple_of(LINE);
+        while line < (at + bytes) * TILE_ROWS {
+            s.prefetch(rows[0].wrapping_add(next + line));
+            line += LINE;
+        }
+        return;
+    }
+    // Once for each line of a row.
+    if at % LINE >= bytes {
+        return;
+    }
+    let mut place = at + AHEAD.min(row_bytes);
+    if place >= row_bytes {
+        if !tile.contiguous {
+            return;
+        }
+        place += next - row_bytes;
+    }
+    for row in rows {
+        for line in (0..bytes).step_by(LINE) {
+            s.prefetch(row.wrapping_add(place + line));
+        }
     }
 }
 
@@ -113,7 +144,7 @@ pub(crate) fn direct<S: Ints, F: Format, const N: usize>(
         format: std::marker::PhantomData,
     };
     for index in 0..blocks {
-        prefetch(s, tile, bytes, index);
+        prefetch(s, tile, &rows, index * bytes, bytes);
         // SAFETY: each row has `blocks` blocks, as checked above.
         unsafe { F::unpack(s, &rows, index, &mut sink) };
     }
@@ -211,7 +242,7 @@ pub(crate) fn buffered<S: Ints, F: Format>(
             format: std::marker::PhantomData,
         };
         for index in first..first + count {
-            prefetch(s, tile, bytes, index);
+            prefetch(s, tile, &rows, index * bytes, bytes);
             // SAFETY: each row has `blocks` blocks, as checked above.
             unsafe { F::unpack(s, &rows, index, &mut store) };
         }

@@ -23,19 +23,25 @@ pub(crate) fn coded(ty: TensorType, row: &[u8], index: usize) -> Coded {
     let block = &row[index / per_block * ty.block_bytes()..][..ty.block_bytes()];
     let part = index % per_block;
     match ty {
-        TensorType::Q4_0 => simple(block, None, |j| nibble(&block[2..], j) as i8 - 8),
-        TensorType::Q4_1 => simple(block, Some(2), |j| nibble(&block[4..], j) as i8),
-        TensorType::Q5_0 => simple(block, None, |j| {
-            (nibble(&block[6..], j) | bit(&block[2..], j) << 4) as i8 - 16
-        }),
-        TensorType::Q5_1 => simple(block, Some(2), |j| {
-            (nibble(&block[8..], j) | bit(&block[4..], j) << 4) as i8
-        }),
-        TensorType::Q8_0 => simple(block, None, |j| block[2 + j] as i8),
-        TensorType::Q4_K => with_six_bit_scales(block, part, |j| half_byte(&block[16..], part, j)),
-        TensorType::Q5_K => with_six_bit_scales(block, part, |j| {
-            half_byte(&block[48..], part, j) | (block[16 + j] >> part & 1) << 4
-        }),
+        TensorType::Q4_0 => simple(block, false, minus(nibbles(&block[2..]), 8)),
+        TensorType::Q4_1 => simple(block, true, nibbles(&block[4..])),
+        TensorType::Q5_0 => simple(block, false, minus(five_bits(&block[2..]), 16)),
+        TensorType::Q5_1 => simple(block, true, five_bits(&block[4..])),
+        TensorType::Q8_0 => {
+            let codes = block[2..].first_chunk().expect("32 bytes of codes");
+            simple(block, false, codes.map(|code| code as i8))
+        }
+        TensorType::Q4_K => {
+            let codes = half_bytes(&block[16..], part);
+            with_six_bit_scales(block, part, codes)
+        }
+        TensorType::Q5_K => {
+            let mut codes = half_bytes(&block[48..], part);
+            for (code, high) in codes.iter_mut().zip(&block[16..]) {
+                *code |= ((high >> part & 1) << 4) as i8;
+            }
+            with_six_bit_scales(block, part, codes)
+        }
         TensorType::Q6_K => six_bit(block, part),
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
             unreachable!("float formats have no codes")
@@ -49,31 +55,48 @@ pub(crate) fn half_at(block: &[u8], at: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
-/// Elements 0..16 are low halves of bytes, 16..32 high ones.
+/// Elements 0..16 are low halves of sixteen bytes, 16..32 high ones.
 #[inline(always)]
-fn nibble(bytes: &[u8], j: usize) -> u8 {
-    bytes[j % 16] >> (j / 16 * 4) & 0xf
+fn nibbles(bytes: &[u8]) -> [i8; BLOCK] {
+    let mut codes = [0; BLOCK];
+    let (low, high) = codes.split_at_mut(BLOCK / 2);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low = (byte & 0xf) as i8;
+        *high = (byte >> 4) as i8;
+    }
+    codes
+}
+
+/// Four bytes of fifth bits, then nibbles.
+#[inline(always)]
+fn five_bits(bytes: &[u8]) -> [i8; BLOCK] {
+    let mut codes = nibbles(&bytes[4..]);
+    for (j, code) in codes.iter_mut().enumerate() {
+        *code |= ((bytes[j / 8] >> (j % 8) & 1) << 4) as i8;
+    }
+    codes
 }
 
 #[inline(always)]
-fn bit(bytes: &[u8], j: usize) -> u8 {
-    bytes[j / 8] >> (j % 8) & 1
+fn minus(codes: [i8; BLOCK], offset: i8) -> [i8; BLOCK] {
+    codes.map(|code| code - offset)
 }
 
 #[inline(always)]
-fn simple(block: &[u8], min_at: Option<usize>, code: impl Fn(usize) -> i8) -> Coded {
+fn simple(block: &[u8], has_min: bool, codes: [i8; BLOCK]) -> Coded {
     Coded {
-        codes: std::array::from_fn(code),
+        codes,
         scale: half_at(block, 0),
         halves: [1; 2],
-        min: min_at.map(|at| half_at(block, at)),
+        min: has_min.then(|| half_at(block, 2)),
     }
 }
 
 /// Two parts of 32 share 32 bytes: even ones the low halves, odd ones the high halves.
 #[inline(always)]
-fn half_byte(bytes: &[u8], part: usize, j: usize) -> u8 {
-    bytes[part / 2 * 32 + j] >> (part % 2 * 4) & 0xf
+fn half_bytes(bytes: &[u8], part: usize) -> [i8; BLOCK] {
+    let bytes: &[u8; BLOCK] = bytes[part / 2 * BLOCK..].first_chunk().expect("32 bytes");
+    bytes.map(|byte| (byte >> (part % 2 * 4) & 0xf) as i8)
 }
 
 /// The 6-bit scales and minima of the eight parts of a Q4_K or Q5_K super-block: four of each in
@@ -95,11 +118,11 @@ pub(crate) fn six_bit_scales(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
 
 /// Q4_K and Q5_K: eight parts, each with a 6-bit scale and minimum.
 #[inline(always)]
-fn with_six_bit_scales(block: &[u8], part: usize, code: impl Fn(usize) -> u8) -> Coded {
+fn with_six_bit_scales(block: &[u8], part: usize, codes: [i8; BLOCK]) -> Coded {
     let packed = block[4..].first_chunk().expect("a super-block");
     let (scales, mins) = six_bit_scales(packed);
     Coded {
-        codes: std::array::from_fn(|j| code(j) as i8),
+        codes,
         scale: half_at(block, 0) * f32::from(scales[part]),
         halves: [1; 2],
         min: Some(-(half_at(block, 2) * f32::from(mins[part]))),

@@ -228,6 +228,7 @@ impl Simd for Ymm {
 )]
 impl Ints for Ymm {
     type I = [__m256i; 2];
+    const SIGNED_OFFSET: f32 = 0.0;
 
     #[inline(always)]
     unsafe fn transposed(self, rows: &Rows, at: usize) -> [Self::I; 4] {
@@ -364,7 +365,7 @@ impl Ints for Ymm {
     }
 
     #[inline(always)]
-    fn dot_signed(self, codes: &[Self::I; GROUPS], x: &[i8; BLOCK], _sum: f32) -> Self::I {
+    fn dot_signed(self, codes: &[Self::I; GROUPS], x: &[i8; BLOCK]) -> Self::I {
         let mut sum = [self.zero(); 2];
         for (g, &codes) in codes.iter().enumerate() {
             // SAFETY: a block has this group.
@@ -381,7 +382,7 @@ impl Ints for Ymm {
 
     #[inline(always)]
     fn prefetch(self, x: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(x.cast()) }
     }
 }
 

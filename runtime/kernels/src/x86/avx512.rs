@@ -180,6 +180,7 @@ impl Simd for Zmm {
 )]
 impl Ints for Zmm {
     type I = __m512i;
+    const SIGNED_OFFSET: f32 = 128.0;
 
     #[inline(always)]
     unsafe fn transposed(self, rows: &Rows, at: usize) -> [__m512i; 4] {
@@ -291,41 +292,33 @@ impl Ints for Zmm {
 
     #[inline(always)]
     fn signed_codes(self, codes: __m512i) -> __m512i {
-        // The multiplier takes unsigned bytes: adds 128.
+        // Adds 128: the multiplier takes unsigned bytes.
         unsafe { _mm512_xor_si512(codes, _mm512_set1_epi8(-128)) }
     }
 
     #[inline(always)]
     fn dot<const N: usize, const MAX: i32>(self, codes: &[__m512i], x: &[i8]) -> __m512i {
-        unsafe { dot::<N>(_mm512_setzero_si512(), codes, x) }
+        assert!(codes.len() >= N && x.len() >= 4 * N);
+        let mut sum = unsafe { _mm512_setzero_si512() };
+        for (g, &codes) in codes.iter().enumerate().take(N) {
+            // SAFETY: the lengths were checked.
+            unsafe {
+                let four = x.as_ptr().add(4 * g).cast::<i32>().read_unaligned();
+                sum = _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
+            }
+        }
+        sum
     }
 
     #[inline(always)]
-    fn dot_signed(self, codes: &[__m512i; GROUPS], x: &[i8; BLOCK], sum: f32) -> __m512i {
-        // Takes off the 128 that was added to each code.
-        unsafe { dot::<GROUPS>(_mm512_set1_epi32(-128 * sum as i32), codes, x) }
+    fn dot_signed(self, codes: &[__m512i; GROUPS], x: &[i8; BLOCK]) -> __m512i {
+        self.dot::<GROUPS, 255>(codes, x)
     }
 
     #[inline(always)]
     fn prefetch(self, x: *const u8) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(x.cast()) }
     }
-}
-
-/// # Safety
-/// The processor has AVX-512 VNNI.
-#[inline(always)]
-unsafe fn dot<const N: usize>(start: __m512i, codes: &[__m512i], x: &[i8]) -> __m512i {
-    assert!(codes.len() >= N && x.len() >= 4 * N);
-    let mut sum = start;
-    for (g, &codes) in codes.iter().enumerate().take(N) {
-        // SAFETY: the lengths were checked; the instruction is promised by the caller.
-        unsafe {
-            let four = x.as_ptr().add(4 * g).cast::<i32>().read_unaligned();
-            sum = _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
-        }
-    }
-    sum
 }
 
 /// Sixteen bytes of rows `first`, `first + 4`, `first + 8` and `first + 12`.
