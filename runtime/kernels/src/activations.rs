@@ -113,19 +113,30 @@ impl Activations {
 
     /// Tokens `first..first + count`.
     pub(crate) fn slice(&self, first: usize, count: usize) -> Tokens<'_> {
-        let blocks = self.width.div_ceil(BLOCK);
-        Tokens {
-            count,
+        let all = Tokens {
+            count: self.tokens,
             width: self.width,
-            blocks,
-            q: &self.q[first * blocks * BLOCK..][..count * blocks * BLOCK],
-            meta: &self.meta[first * blocks..][..count * blocks],
-            x: &self.x[first * self.width..][..count * self.width],
-        }
+            blocks: self.width.div_ceil(BLOCK),
+            q: &self.q,
+            meta: &self.meta,
+            x: &self.x,
+        };
+        all.part(first, count)
     }
 }
 
 impl<'a> Tokens<'a> {
+    /// Tokens `first..first + count` of these.
+    pub(crate) fn part(&self, first: usize, count: usize) -> Self {
+        Self {
+            count,
+            q: &self.q[first * self.blocks * BLOCK..][..count * self.blocks * BLOCK],
+            meta: &self.meta[first * self.blocks..][..count * self.blocks],
+            x: &self.x[first * self.width..][..count * self.width],
+            ..*self
+        }
+    }
+
     /// Integers of block `block` of token `token`.
     #[inline(always)]
     pub(crate) fn block(&self, token: usize, block: usize) -> &'a [i8; BLOCK] {

@@ -86,10 +86,9 @@ fn by_count<S: Simd, E: Element>(
     head: &Head<'_, E>,
     out: &mut [f32],
 ) {
+    // Two and three are computed as four, the last one repeated: less code, and they are rare.
     match part.count {
         1 => attend_to::<S, E, 1>(s, part, head, out),
-        2 => attend_to::<S, E, 2>(s, part, head, out),
-        3 => attend_to::<S, E, 3>(s, part, head, out),
         _ => attend_to::<S, E, QUERIES>(s, part, head, out),
     }
 }
@@ -216,33 +215,30 @@ fn add_values<S: Simd, E: Element, const N: usize>(
         }
     }
     let rows = head.dim.next_multiple_of(LANES);
-    // What all see is one pass for all; what is left and right of it goes query by query.
-    let start = seen.iter().map(|r| r.start).max().unwrap_or(run);
-    let end = seen.iter().map(|r| r.end).min().unwrap_or(run);
-    let all_see = seen.iter().all(|r| !r.is_empty()) && start < end;
+    // What all see from the same start on is one pass for all (the queries of a batch differ in
+    // their ends); what is left goes query by query.
+    let start = seen[0].start;
+    let end = match seen.iter().all(|r| r.start == start) {
+        true => seen.iter().map(|r| r.end).min().unwrap_or(start),
+        false => start,
+    };
+    if N > 1 && start < end {
+        let mut rest = &mut *out;
+        let outs: [&mut [f32]; N] = std::array::from_fn(|_| {
+            let (first, others) = std::mem::take(&mut rest).split_at_mut(rows);
+            rest = others;
+            first
+        });
+        let weights: [&[f32; RUN]; N] = std::array::from_fn(|n| &states[n].weights);
+        weighted(s, head, run, start..end, weights, outs);
+    }
     for n in 0..N {
-        let range = if all_see {
-            seen[n].start..start
-        } else {
-            seen[n].clone()
+        let from = match N > 1 && start < end {
+            true => end,
+            false => seen[n].start,
         };
         let out = &mut out[n * rows..][..rows];
-        weighted(s, head, run, range, [&states[n].weights], [out]);
-    }
-    if !all_see {
-        return;
-    }
-    let mut rest = &mut *out;
-    let outs: [&mut [f32]; N] = std::array::from_fn(|_| {
-        let (first, others) = std::mem::take(&mut rest).split_at_mut(rows);
-        rest = others;
-        first
-    });
-    let weights: [&[f32; RUN]; N] = std::array::from_fn(|n| &states[n].weights);
-    weighted(s, head, run, start..end, weights, outs);
-    for n in 0..N {
-        let out = &mut out[n * rows..][..rows];
-        weighted(s, head, run, end..seen[n].end, [&states[n].weights], [out]);
+        weighted(s, head, run, from..seen[n].end, [&states[n].weights], [out]);
     }
 }
 
@@ -262,8 +258,7 @@ fn weighted<S: Simd, E: Element, const N: usize>(
     let rows = head.dim.next_multiple_of(LANES);
     let mut d = 0;
     while d < rows {
-        // Four vectors of each query at a time where they fit the registers.
-        if S::REGISTERS >= 32 && d + 4 * LANES <= rows {
+        if d + 4 * LANES <= rows {
             columns::<S, E, N, 4>(s, head, run, slots.clone(), &weights, &mut outs, d);
             d += 4 * LANES;
         } else {

@@ -10,7 +10,7 @@ mod formats;
 mod tile;
 
 pub(crate) use formats::{Format, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
-pub(crate) use tile::{DIRECT_TOKENS, buffered, direct};
+pub(crate) use tile::{buffered, direct};
 
 use crate::activations::BLOCK;
 use crate::backend::TILE_ROWS;
@@ -105,8 +105,11 @@ macro_rules! int_backend {
                 match x.count {
                     1 => direct::<F, 1>(tile, x, out),
                     2 => direct::<F, 2>(tile, x, out),
-                    3 => direct::<F, 3>(tile, x, out),
-                    ints::DIRECT_TOKENS => direct::<F, { ints::DIRECT_TOKENS }>(tile, x, out),
+                    3 => {
+                        direct::<F, 2>(tile, x.part(0, 2), out);
+                        direct::<F, 1>(tile, x.part(2, 1), &mut out[2..]);
+                    }
+                    4 => direct::<F, 4>(tile, x, out),
                     _ => buffered::<F>(tile, x, out),
                 }
             }

@@ -6,11 +6,11 @@ use crate::activations::{BLOCK, Tokens};
 use crate::backend::{TILE_ROWS, Tile};
 use crate::simd::LANES;
 
-/// Up to this many tokens, codes go from the unpacker to the products without touching memory.
-pub(crate) const DIRECT_TOKENS: usize = 4;
 /// Blocks that are unpacked before all tokens pass over them: 16 KiB of codes, half of a usual
 /// first-level cache. A multiple of a super-block.
 const CHUNK: usize = 32;
+/// Columns between two looks at what to prefetch: one super-block.
+const STEP: usize = 256;
 const LINE: usize = 64;
 
 /// What `block` adds for token `t`: see [`Backend::tile`](crate::backend::Backend::tile).
@@ -95,7 +95,9 @@ const AHEAD: usize = 16 * LINE;
 
 /// Asks for weights that will be used soon, `bytes` after byte `at` of each row being consumed
 /// now. Sixteen rows at once are more than the processor's own prefetchers follow.
-#[inline(always)]
+///
+/// A function of its own: inside the loops the compiler would make a copy of them for each branch.
+#[inline(never)]
 fn prefetch<S: Ints>(s: S, tile: &Tile<'_>, rows: &Rows, at: usize, bytes: usize) {
     let row_bytes = tile.rows[0].len();
     let next = row_bytes * TILE_ROWS;
@@ -107,21 +109,19 @@ fn prefetch<S: Ints>(s: S, tile: &Tile<'_>, rows: &Rows, at: usize, bytes: usize
         }
         return;
     }
-    // Once for each line of a row.
-    if at % LINE >= bytes {
-        return;
-    }
-    let mut place = at + AHEAD.min(row_bytes);
-    if place >= row_bytes {
-        if !tile.contiguous {
-            return;
+    let mut line = at.next_multiple_of(LINE);
+    while line < at + bytes {
+        let mut place = line + AHEAD.min(row_bytes);
+        if place >= row_bytes {
+            if !tile.contiguous {
+                return;
+            }
+            place += next - row_bytes;
         }
-        place += next - row_bytes;
-    }
-    for row in rows {
-        for line in (0..bytes).step_by(LINE) {
-            s.prefetch(row.wrapping_add(place + line));
+        for row in rows {
+            s.prefetch(row.wrapping_add(place));
         }
+        line += LINE;
     }
 }
 
@@ -143,10 +143,14 @@ pub(crate) fn direct<S: Ints, F: Format, const N: usize>(
         sums: [s.splat(0.0); N],
         format: std::marker::PhantomData,
     };
-    for index in 0..blocks {
-        prefetch(s, tile, &rows, index * bytes, bytes);
-        // SAFETY: each row has `blocks` blocks, as checked above.
-        unsafe { F::unpack(s, &rows, index, &mut sink) };
+    let step = STEP / F::TY.block_len();
+    for first in (0..blocks).step_by(step) {
+        let count = step.min(blocks - first);
+        prefetch(s, tile, &rows, first * bytes, count * bytes);
+        for index in first..first + count {
+            // SAFETY: each row has `blocks` blocks, as checked above.
+            unsafe { F::unpack(s, &rows, index, &mut sink) };
+        }
     }
     for (out, sum) in out.iter_mut().zip(sink.sums) {
         s.store(sum, out);
@@ -241,25 +245,20 @@ pub(crate) fn buffered<S: Ints, F: Format>(
             buffer: &mut buffer,
             format: std::marker::PhantomData,
         };
+        prefetch(s, tile, &rows, first * bytes, count * bytes);
         for index in first..first + count {
-            prefetch(s, tile, &rows, index * bytes, bytes);
             // SAFETY: each row has `blocks` blocks, as checked above.
             unsafe { F::unpack(s, &rows, index, &mut store) };
         }
         let count = count * per_block;
         let mut t = 0;
-        if S::REGISTERS >= 32 {
-            while t + 4 <= x.count {
-                pass::<S, F, 4>(s, &buffer, count, &x, t, out);
-                t += 4;
-            }
+        while t + 4 <= x.count {
+            pass::<S, F, 4>(s, &buffer, count, &x, t, out);
+            t += 4;
         }
-        while t + 2 <= x.count {
-            pass::<S, F, 2>(s, &buffer, count, &x, t, out);
-            t += 2;
-        }
-        if t < x.count {
+        while t < x.count {
             pass::<S, F, 1>(s, &buffer, count, &x, t, out);
+            t += 1;
         }
     }
 }
