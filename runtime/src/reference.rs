@@ -16,7 +16,11 @@ use crate::kernels::{self, Dense, argmax, nll};
 use crate::sampler::{Sampler, SamplerError};
 
 /// Tokens evaluated together: the weights pass through the caches once for all of them.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
+
+/// Sees the outputs of a node for a batch, a row a token, before any other node does, and may
+/// change them. Of [`Op::AppendKv`] it sees a copy.
+pub type Hook<'h> = dyn FnMut(&Node, &mut [f32]) + 'h;
 
 /// Failure to load or run the reference executor.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,11 @@ impl<'m> Reference<'m> {
         })
     }
 
+    /// The model.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
     /// A new, empty sequence.
     pub fn session(&self) -> Session<'_> {
         Session {
@@ -191,6 +200,11 @@ impl Session<'_> {
         self.position
     }
 
+    /// Entries of a row of logits.
+    pub(crate) fn vocab_size(&self) -> usize {
+        self.reference.spec().vocab_size
+    }
+
     /// Evaluates one token; returns the logits of the next (one per vocabulary entry).
     ///
     /// # Errors
@@ -225,7 +239,7 @@ impl Session<'_> {
         self.check(tokens)?;
         let vocab = self.reference.spec().vocab_size;
         for (batch, part) in tokens.chunks(BATCH).enumerate() {
-            let logits = self.forward(part, &mut |_, _| ());
+            let logits = self.forward(part, true, &mut |_, _| ());
             for (i, row) in logits.chunks_exact(vocab).enumerate() {
                 visit(batch * BATCH + i, row);
             }
@@ -244,7 +258,7 @@ impl Session<'_> {
         observe: &mut dyn FnMut(&Node, &[f32]),
     ) -> Result<Vec<f32>, ReferenceError> {
         self.check(&[token])?;
-        Ok(self.forward(&[token], observe))
+        Ok(self.forward(&[token], true, &mut |node, values| observe(node, values)))
     }
 
     /// Evaluates `prompt`, then samples until `max_tokens` are made, `stop` accepts one (it is
@@ -277,7 +291,8 @@ impl Session<'_> {
         Ok(made)
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<(), ReferenceError> {
+    /// What [`Session::evaluate`] and its like refuse.
+    pub(crate) fn check(&self, tokens: &[u32]) -> Result<(), ReferenceError> {
         let spec = self.reference.spec();
         let size = spec.vocab_size;
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= size) {
@@ -293,8 +308,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Runs the graph on a batch; returns the logits, a row a token.
-    fn forward(&mut self, tokens: &[u32], observe: &mut dyn FnMut(&Node, &[f32])) -> Vec<f32> {
+    /// Runs the graph on a batch; returns the logits, a row a token, or nothing without `head`.
+    /// `hook` sees each output (a row a token) and may change it.
+    pub(crate) fn forward(&mut self, tokens: &[u32], head: bool, hook: &mut Hook<'_>) -> Vec<f32> {
         let reference = self.reference;
         let graph = reference.graph();
         let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); reference.readers.len()];
@@ -305,12 +321,13 @@ impl Session<'_> {
                 .iter()
                 .map(|i| outputs[i.index()].as_slice())
                 .collect();
-            let output = match &node.op {
+            let mut output = match &node.op {
+                Op::LmHead { .. } if !head => continue,
                 Op::AppendKv { .. } => self.append(id, values[0], values[1]),
                 Op::Attention { .. } => self.attend(&node.op, inputs[1], values[0], tokens.len()),
                 op => self.apply(op, &values, tokens),
             };
-            observe(node, &output);
+            hook(node, &mut output);
             outputs[id.index()] = output;
             for input in inputs {
                 readers[input.index()] -= 1;

@@ -80,6 +80,9 @@ pub enum EngineError {
         /// Matrix that the bytes belong to.
         tensor: String,
     },
+    /// Sparse mode cannot start or go on.
+    #[error(transparent)]
+    Sparse(#[from] crate::sparse::SparseError),
     /// Someone set the stop flag.
     #[error("the run was cancelled\nhint: run it again to continue")]
     Cancelled,

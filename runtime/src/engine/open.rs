@@ -16,11 +16,12 @@ use super::layout::MatrixDesc;
 use super::memory::ProcessMemory;
 use super::net::Net;
 use super::options::Options;
-use super::plan::{Plan, Rate};
+use super::plan::{Plan, Rate, Use};
 use super::planner::{self, Planned, READ_DEPTH, Situation};
 use super::stats::Stats;
 use super::weights::Weights;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, SparseFfn};
+use crate::sparse::WindowedFfn;
 
 /// What a process uses before a model, where the system does not say.
 const ASSUMED_PROCESS: u64 = 48 << 20;
@@ -87,7 +88,7 @@ impl Engine {
 
     fn load(
         mut index: ModelIndex,
-        options: Options,
+        mut options: Options,
         planned: Planned,
         (kernels, pool): (Kernels, Arc<Pool>),
         engine: Box<dyn ReadEngine>,
@@ -97,8 +98,22 @@ impl Engine {
         let mut weights = Weights::load(&index, &planned, engine)?;
         let learned = learned(&index, &planned, &kernels, &mut weights)?;
         weights.stream.shrink();
-        let net = Net::new(&mut index, learned);
         let shape = planned.shape;
+        let sparse = match options.sparse.take() {
+            Some(sparse) => {
+                let machine = (kernels, Arc::clone(&pool));
+                let storage = storage(&index, &options)?;
+                let lines = planned.plan.memory.iter();
+                let memory = lines
+                    .filter(|l| l.what == Use::Neurons)
+                    .map(|l| l.bytes)
+                    .sum();
+                let ffn = WindowedFfn::open(&index, sparse, storage, machine, memory, shape.batch)?;
+                Some(Box::new(ffn) as Box<dyn SparseFfn>)
+            }
+            None => None,
+        };
+        let net = Net::new(&mut index, learned);
         let stats = Stats {
             load_bytes: weights.stream.forget_counters(),
             load_ms: start.elapsed().as_secs_f64() * 1e3,
@@ -118,7 +133,7 @@ impl Engine {
             kernels,
             pool,
             weights,
-            sparse: None,
+            sparse,
             stats,
             sweeping: Duration::ZERO,
         })
@@ -153,14 +168,22 @@ fn situation(
     let margin = MARGIN
         + THREAD_MARGIN * pool.threads() as u64
         + SAMPLER_BYTES * index.spec.vocab_size as u64;
+    let process = used.map_or(ASSUMED_PROCESS, |m| m.resident) + margin;
+    let neurons = options.sparse.as_ref();
+    let neurons = neurons.map(|sparse| {
+        let batch = options.batch.max(planner::MOST_BATCH);
+        WindowedFfn::memory(index, sparse, engine.alignment(), batch)
+    });
+    let neurons = neurons.transpose()?;
     Ok(Situation {
-        process: used.map_or(ASSUMED_PROCESS, |m| m.resident) + margin,
+        // Predictors are in memory already; they count with the neurons.
+        process: process.saturating_sub(neurons.map_or(0, |n| n.predictors)),
         align: engine.alignment(),
         threads: pool.threads(),
         isa: kernels.isa().name(),
         io: engine.name().to_owned(),
         compute,
-        neurons: None,
+        neurons: neurons.map(|n| (n.least, n.most)),
     })
 }
 

@@ -5,6 +5,7 @@ use lampyris_kernels::KvType;
 
 use super::draft::DraftOptions;
 use super::plan::Rate;
+use crate::sparse::SparseOptions;
 
 /// A cache of fixed size for texts without end ("Efficient Streaming Language Models with
 /// Attention Sinks", section 3.2): the first tokens and the most recent ones are remembered, those
@@ -51,6 +52,9 @@ pub struct Options {
     pub resident: Option<u64>,
     /// Bytes of a read request; 0 lets the plan choose.
     pub request: usize,
+    /// How feed-forward networks that are packed as bundles of neurons are computed; `None` runs
+    /// files without bundles only.
+    pub sparse: Option<SparseOptions>,
     /// Sequential read rate of the storage, as probed. `None` assumes one for the forecast.
     pub storage: Option<Rate>,
 }
@@ -69,6 +73,7 @@ impl Default for Options {
             batch: 0,
             resident: None,
             request: 0,
+            sparse: None,
             storage: None,
         }
     }

@@ -17,6 +17,8 @@ pub const READ_DEPTH: usize = 64;
 const ROW_BUFFERS: usize = 16;
 /// Tokens per sweep of a prompt, from comfortable to cramped, with the number of read buffers.
 const STEPS: [(usize, usize); 5] = [(128, 24), (64, 16), (32, 12), (16, 8), (8, 6)];
+/// Most tokens of a sweep, unless options say otherwise.
+pub(crate) const MOST_BATCH: usize = STEPS[0].0;
 /// Largest head that the attention kernels take.
 const MOST_HEAD: usize = 512;
 /// Rate assumed for storage that was never probed.

@@ -5,6 +5,7 @@ mod faults;
 mod generation;
 mod packed;
 mod ring;
+mod sparse;
 
 use std::path::PathBuf;
 
@@ -73,22 +74,40 @@ fn blocks(ty: TensorType, rows: usize, cols: usize, random: &mut Random, scale: 
 
 /// A Llama with random weights of type `ty`.
 pub(super) fn llama(ty: TensorType, tied: bool) -> TestModel {
+    decoder("llama", ty, tied)
+}
+
+/// Adds the embedded model's tokenizer, without which nothing can be packed.
+fn with_tokenizer(mut builder: Builder) -> Builder {
+    let tiny = lampyris_flash::Gguf::parse(lampyris_import::tiny_gguf()).unwrap();
+    for (name, value) in tiny.metadata().iter() {
+        if name.starts_with("tokenizer.") && !name.ends_with("_token_id") {
+            builder = builder.metadata(name, value.clone());
+        }
+    }
+    builder
+}
+
+/// A model of this architecture with random weights of type `ty`.
+pub(super) fn decoder(architecture: &str, ty: TensorType, tied: bool) -> TestModel {
     let mut random = Random(7);
+    let key = |name: &str| format!("{architecture}.{name}");
     let mut builder = Builder::new()
-        .metadata("general.architecture", "llama")
+        .metadata("general.architecture", architecture)
         .metadata("general.name", "random llama")
-        .metadata("llama.block_count", LAYERS as u32)
-        .metadata("llama.context_length", CONTEXT as u32)
-        .metadata("llama.embedding_length", WIDTH as u32)
-        .metadata("llama.feed_forward_length", FFN as u32)
-        .metadata("llama.attention.head_count", HEADS as u32)
-        .metadata("llama.attention.head_count_kv", KV_HEADS as u32)
+        .metadata(key("block_count"), LAYERS as u32)
+        .metadata(key("context_length"), CONTEXT as u32)
+        .metadata(key("embedding_length"), WIDTH as u32)
+        .metadata(key("feed_forward_length"), FFN as u32)
+        .metadata(key("attention.head_count"), HEADS as u32)
+        .metadata(key("attention.head_count_kv"), KV_HEADS as u32)
         .metadata(
-            "llama.attention.layer_norm_rms_epsilon",
+            key("attention.layer_norm_rms_epsilon"),
             Value::from(1e-5f32),
         )
-        .metadata("llama.rope.freq_base", Value::from(10000.0f32))
-        .metadata("llama.rope.dimension_count", (WIDTH / HEADS) as u32);
+        .metadata(key("rope.freq_base"), Value::from(10000.0f32))
+        .metadata(key("rope.dimension_count"), (WIDTH / HEADS) as u32);
+    builder = with_tokenizer(builder);
     let kv = KV_HEADS * WIDTH / HEADS;
     let mut matrix = |b: Builder, name: &str, rows: usize, cols: usize, scale: f32| {
         let data = blocks(ty, rows, cols, &mut random, scale);
