@@ -21,13 +21,13 @@ MIN_P = 0.02
 
 
 class Cache:
-    def __init__(self, rows: int, device):
+    def __init__(self, rows: int, device, dtype=torch.bfloat16):
         shape = (model.LAYERS, rows, model.KV_HEADS, LENGTH, model.HEAD)
-        self.k = torch.zeros(shape, dtype=torch.bfloat16, device=device)
+        self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros_like(self.k)
 
 
-def step(tokens, position, weights, layers, table, cache):
+def step(tokens, position, weights, layers, table, cache, relu=False):
     """Logits [rows, VOCABULARY] after the tokens [rows] at `position`."""
     x = F.embedding(tokens, weights["embd"]).float()[:, None]
     for i, w in enumerate(layers):
@@ -41,7 +41,7 @@ def step(tokens, position, weights, layers, table, cache):
         seen = slice(0, position + 1)
         mixed = F.scaled_dot_product_attention(q, cache.k[i, :, :, seen], cache.v[i, :, :, seen])
         x = x + F.linear(mixed.reshape(-1, 1, model.WIDTH), attn_output).float()
-        x = x + model.ffn(model.norm(x, ffn_norm).to(gate.dtype), gate, up, down, False)[0].float()
+        x = x + model.ffn(model.norm(x, ffn_norm).to(gate.dtype), gate, up, down, relu)[0].float()
     hidden = model.norm(x[:, 0], weights["output_norm"]).to(weights["embd"].dtype)
     return F.linear(hidden, weights["embd"])
 
