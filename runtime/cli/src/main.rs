@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 failure (the message
 //! says what and where, and ends with a hint), 2 wrong usage.
 
+mod calibration;
 mod commands;
 mod output;
 mod text;
@@ -30,6 +31,10 @@ enum Command {
     Run(commands::run::Args),
     /// Write a model as one file in the order and grouping in which it is read from storage
     Pack(commands::pack::Args),
+    /// Train predictors of active neurons, for the sparse mode of ReLU models
+    TrainPredictor(commands::train_predictor::Args),
+    /// Find thresholds that make a model sparse, and what they cost in perplexity
+    Calibrate(commands::calibrate::Args),
     /// Say which tools are missing and how to get them
     Doctor(commands::doctor::Args),
     /// Print a completion script
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         Command::Sim(args) => commands::sim::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Pack(args) => commands::pack::run(&args),
+        Command::TrainPredictor(args) => commands::train_predictor::run(&args),
+        Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(

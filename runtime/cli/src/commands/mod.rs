@@ -1,5 +1,6 @@
 //! One module for each subcommand.
 
+pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod doctor;
 pub(crate) mod forecast;
@@ -10,6 +11,7 @@ mod report;
 pub(crate) mod run;
 pub(crate) mod sim;
 mod trace;
+pub(crate) mod train_predictor;
 
 /// Version of the layout of everything that `--json` prints.
 pub(crate) const JSON_SCHEMA: u32 = 1;
