@@ -5,7 +5,9 @@
 
 mod calibration;
 mod commands;
+mod interrupt;
 mod output;
+mod size;
 mod text;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -27,8 +29,14 @@ enum Command {
     Compile(commands::compile::Args),
     /// Run a compiled directory on the functional model, the Verilated RTL, or both in lockstep
     Sim(commands::sim::Args),
-    /// Run a model on this machine with the f32 reference executor
-    Run(commands::run::Args),
+    /// Continue a prompt with a model, also with one that is larger than memory
+    Run(Box<commands::run::Args>),
+    /// Talk with a model
+    Chat(Box<commands::run::chat::Args>),
+    /// Measure tokens per second
+    Bench(Box<commands::bench::Args>),
+    /// Serve a model over HTTP, for clients of OpenAI's interface
+    Serve(Box<commands::serve::Args>),
     /// Write a model as one file in the order and grouping in which it is read from storage
     Pack(commands::pack::Args),
     /// Train predictors of active neurons, for the sparse mode of ReLU models
@@ -50,6 +58,9 @@ fn main() -> ExitCode {
         Command::Compile(args) => commands::compile::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Chat(args) => commands::run::chat::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Pack(args) => commands::pack::run(&args),
         Command::TrainPredictor(args) => commands::train_predictor::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),

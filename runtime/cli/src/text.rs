@@ -1,4 +1,4 @@
-//! Prompts: plain text or a chat turn in the model's own template.
+//! Prompts: plain text or chat turns in the model's own template.
 
 use crate::output::WrongUsage;
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,13 @@ pub(crate) struct Prompt {
     /// Text to continue
     #[arg(long, short)]
     pub(crate) prompt: String,
+    #[command(flatten)]
+    style: Style,
+}
+
+/// How the prompt is meant.
+#[derive(clap::Args)]
+pub(crate) struct Style {
     /// Treat the prompt as a user's chat message, in the model's chat template
     #[arg(long)]
     chat: bool,
@@ -22,26 +29,19 @@ pub(crate) struct Prompt {
 impl Prompt {
     /// Token ids of the prompt.
     pub(crate) fn encode(&self, tools: &TextTools) -> Result<Vec<u32>> {
+        self.style.encode(tools, &self.prompt)
+    }
+}
+
+impl Style {
+    /// Token ids of a prompt.
+    pub(crate) fn encode(&self, tools: &TextTools, prompt: &str) -> Result<Vec<u32>> {
         let ids = if self.chat {
-            let Some(template) = &tools.template else {
-                bail!(
-                    "the model has no chat template\n\nhint: leave out --chat to continue plain text"
-                );
-            };
-            let mut messages = Vec::new();
-            messages.extend(
-                self.system
-                    .iter()
-                    .map(|s| Message::new("system", s.as_str())),
-            );
-            messages.push(Message::new("user", self.prompt.as_str()));
-            let text = template.render(&messages, true)?;
-            tools.tokenizer.encode(&text, false)?
+            let mut messages = opening(self.system.as_deref());
+            messages.push(Message::new("user", prompt));
+            encode_chat(tools, &messages)?
         } else {
-            tools
-                .tokenizer
-                .encode(&self.prompt, true)
-                .context("prompt")?
+            tools.tokenizer.encode(prompt, true).context("prompt")?
         };
         if ids.is_empty() {
             let message = "the prompt has no tokens\n\nhint: give some text with --prompt";
@@ -49,4 +49,21 @@ impl Prompt {
         }
         Ok(ids)
     }
+}
+
+/// What a chat begins with.
+pub(crate) fn opening(system: Option<&str>) -> Vec<Message> {
+    system
+        .map(|text| Message::new("system", text))
+        .into_iter()
+        .collect()
+}
+
+/// Token ids of a chat up to where the assistant answers.
+pub(crate) fn encode_chat(tools: &TextTools, messages: &[Message]) -> Result<Vec<u32>> {
+    let Some(template) = &tools.template else {
+        bail!("the model has no chat template\n\nhint: leave out --chat to continue plain text");
+    };
+    let text = template.render(messages, true)?;
+    Ok(tools.tokenizer.encode(&text, false)?)
 }

@@ -1,9 +1,8 @@
 //! Failures of the server, and failures of requests in OpenAI's JSON.
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::SocketAddr;
 
 /// Why a server cannot start or had to end.
@@ -128,7 +127,7 @@ impl ApiError {
 
     /// The body of the answer.
     pub(crate) fn body(&self) -> Value {
-        json!({"error": {
+        serde_json::json!({"error": {
             "message": self.message,
             "type": self.kind,
             "param": self.param,
@@ -137,9 +136,16 @@ impl ApiError {
     }
 }
 
+/// A JSON answer.
+pub(crate) fn json(value: &Value) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, value.to_string()).into_response()
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body())).into_response();
+        let mut response = json(&self.body());
+        *response.status_mut() = self.status;
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

@@ -13,6 +13,7 @@
 //!
 //! Nothing is printed. Fields of requests that the server does not honour are refused by name.
 
+mod adapter;
 mod answer;
 mod error;
 mod fields;

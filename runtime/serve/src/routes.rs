@@ -1,20 +1,20 @@
 //! Paths, and the way from a request to an answer.
 
 use crate::answer::{Answer, Kind};
-use crate::error::ApiError;
+use crate::error::{ApiError, json as reply};
 use crate::metrics::Ending;
 use crate::queue::{Event, Job, Refused};
 use crate::request::{Defaults, Prompt, Request, Settings};
 use crate::server::Config;
 use crate::stream;
 use crate::worker::Shared;
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use lampyris_import::saved::TextTools;
 use serde_json::json;
 use std::hash::{BuildHasher, RandomState};
@@ -162,7 +162,7 @@ impl Accepted {
             match self.events.recv().await {
                 Some(Event::Text(piece)) => text.push_str(&piece),
                 Some(Event::Done(done)) => {
-                    return Json(self.answer.whole(&text, &done)).into_response();
+                    return reply(&self.answer.whole(&text, &done));
                 }
                 Some(Event::Failed(error)) => return error.into_response(),
                 None => return ApiError::engine_gone().into_response(),
@@ -286,7 +286,7 @@ fn tokens(tools: &TextTools, prompt: Prompt) -> Result<Vec<u32>, ApiError> {
 }
 
 async fn models(State(app): State<Arc<App>>) -> Response {
-    Json(json!({"object": "list", "data": [entry(&app)]})).into_response()
+    reply(&json!({"object": "list", "data": [entry(&app)]}))
 }
 
 async fn model(
@@ -294,7 +294,7 @@ async fn model(
     axum::extract::Path(id): axum::extract::Path<String>,
 ) -> Response {
     if id == app.config.model {
-        return Json(entry(&app)).into_response();
+        return reply(&entry(&app));
     }
     let message = format!(
         "the model `{id}` is not here\nhint: this server has `{}`",
@@ -318,14 +318,14 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     if app.shared.queue.is_closed() {
         return ApiError::shutting_down().into_response();
     }
-    Json(json!({"status": "ok"})).into_response()
+    reply(&json!({"status": "ok"}))
 }
 
 async fn props(State(app): State<Arc<App>>) -> Response {
     let template = app.shared.tools.template.as_ref();
     let source = template.and_then(|t| t.parts().ok()).map(|parts| parts.0);
     let sampling = &app.config.sampling;
-    Json(json!({
+    reply(&json!({
         "model": app.config.model,
         "context_length": app.context,
         "queue": app.config.queue,
@@ -339,7 +339,6 @@ async fn props(State(app): State<Arc<App>>) -> Response {
         "engine": app.config.props,
         "version": env!("CARGO_PKG_VERSION"),
     }))
-    .into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -1,15 +1,19 @@
 //! One module for each subcommand.
 
+pub(crate) mod bench;
 pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod doctor;
+mod engine;
 pub(crate) mod forecast;
 pub(crate) mod inspect;
 mod memory;
 pub(crate) mod pack;
 mod report;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod sim;
+mod sparse;
 mod trace;
 pub(crate) mod train_predictor;
 

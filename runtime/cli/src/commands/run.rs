@@ -1,34 +1,58 @@
-//! `lampyris run`: the f32 reference executor, on this machine's CPU.
+//! `lampyris run`: text from a model, also from one that is larger than memory.
+
+mod events;
+mod generation;
+mod reference;
+
+pub(crate) mod chat;
 
 use super::JSON_SCHEMA;
-use crate::output::{WrongUsage, note, print};
-use crate::text::Prompt;
+use super::engine::{EngineArgs, Prepared, memory_note};
+use crate::interrupt::{self, Interrupt};
+use crate::output::{WrongUsage, bytes, note, print};
+use crate::text::Style;
 use anyhow::{Result, bail};
+use generation::{Ran, generate};
 use lampyris_import::saved::TextTools;
 use lampyris_runtime::{Reference, Sampler, SamplerConfig};
+use lampyris_serve::{Finish, Generate};
 use serde_json::json;
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Arguments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file, Hugging Face directory, or `tiny`
+    /// GGUF file, Hugging Face directory, packed file, or `tiny`
     model: String,
+    /// Text to continue
+    #[arg(long, short, required_unless_present = "plan")]
+    prompt: Option<String>,
     #[command(flatten)]
-    prompt: Prompt,
+    style: Style,
     #[command(flatten)]
     sampling: Sampling,
     /// Most tokens to generate
     #[arg(long, default_value_t = 64)]
     max_tokens: usize,
-    /// Print JSON instead of text
+    /// Print JSON events, one a line, instead of text
     #[arg(long)]
     json: bool,
+    /// Print what would be resident, what would stream, and the expected speed; load nothing
+    #[arg(long, conflicts_with = "reference")]
+    plan: bool,
+    /// Compute with the f32 reference executor: exact, slow, all weights in memory
+    #[arg(long, conflicts_with_all = [
+        "memory", "context", "threads", "kv", "io", "draft", "sinks",
+        "predictor", "thresholds", "all_neurons", "neuron_window", "pinned", "no_bundling", "no_chunks",
+    ])]
+    reference: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// How the next token is chosen.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Sampling")]
 pub(crate) struct Sampling {
     /// 0 always takes the most likely token
     #[arg(long, default_value_t = 0.0)]
@@ -68,65 +92,128 @@ impl Sampling {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut sampler = args.sampling.sampler()?;
-    let model = lampyris_import::open(&args.model)?;
-    let tools = TextTools::from_model_file(model.file())?;
-    let prompt = args.prompt.encode(&tools)?;
-    let limit = model.spec().context_length;
-    if prompt.len() >= limit {
-        bail!(
-            "the prompt has {} tokens, the model's context {limit}\n\nhint: shorten the prompt",
-            prompt.len()
-        );
+    let sampler = args.sampling.sampler()?;
+    if args.max_tokens == 0 {
+        let message = "--max-tokens: 0 tokens are no text\n\nhint: ask for at least one";
+        return Err(WrongUsage(message.into()).into());
     }
-    note("note: f32 reference executor: exact and slow; it is the arbiter, not the fast path");
-    let reference = Reference::new(&model)?;
-    let mut session = reference.session();
-    let start = Instant::now();
-    let mut logits = session.prefill(&prompt)?;
-    let prefill = start.elapsed();
-    let mut stream = tools.tokenizer.decode_stream();
-    let mut generated = Vec::new();
-    let mut text = String::new();
-    while generated.len() < args.max_tokens && prompt.len() + generated.len() < limit {
-        let token = sampler.sample(&logits)?;
-        if tools.tokenizer.is_eos(token) {
-            break;
-        }
-        generated.push(token);
-        let piece = stream.push(token)?;
-        emit(&piece, args.json, &mut text);
-        logits = session.step(token)?;
+    if args.reference {
+        return run_reference(args, sampler);
     }
-    emit(&stream.finish()?, args.json, &mut text);
-    let decode = start.elapsed() - prefill;
-    let rate = |n: usize, t: std::time::Duration| n as f64 / t.as_secs_f64().max(1e-9);
+    let interrupt = Interrupt::install()?;
+    let mut prepared = Prepared::open(&args.model, args.engine.options(0), &args.engine.more)?;
+    let Some(prompt) = args.prompt.as_ref().filter(|_| !args.plan) else {
+        return show_plan(&prepared, args.json);
+    };
+    let prompt = args.style.encode(&prepared.tools, prompt)?;
+    prepared.fit_context(prompt.len().saturating_add(args.max_tokens));
+    let plan = prepared.plan()?;
+    let endless = args.engine.options(0).ring.is_some();
+    check_length(prompt.len(), plan.context, "the context", endless)?;
     if args.json {
-        let value = json!({
-            "schema_version": JSON_SCHEMA,
-            "text": text,
-            "prompt_tokens": prompt,
-            "tokens": generated,
-            "prefill_tokens_per_second": rate(prompt.len(), prefill),
-            "decode_tokens_per_second": rate(generated.len(), decode),
-        });
+        events::plan(&plan);
+    } else {
+        note(plan.to_string().trim_end());
+    }
+    let (mut engine, tools) = prepared.load()?;
+    answer(args, &mut engine, &tools, sampler, prompt, &interrupt)
+}
+
+fn show_plan(prepared: &Prepared, json: bool) -> Result<ExitCode> {
+    let plan = prepared.plan()?;
+    if json {
+        let value = json!({"schema_version": JSON_SCHEMA, "plan": plan});
         print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
     } else {
-        print("\n");
-        note(&format!(
-            "prefill {} tokens at {:.1} tokens/s, decode {} tokens at {:.1} tokens/s (measured)",
-            prompt.len(),
-            rate(prompt.len(), prefill),
-            generated.len(),
-            rate(generated.len(), decode)
-        ));
+        print(&plan.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn emit(piece: &str, json: bool, text: &mut String) {
-    text.push_str(piece);
-    if !json {
-        print(piece);
+fn run_reference(args: &Args, sampler: Sampler) -> Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let model = lampyris_import::open(&args.model)?;
+    let tools = TextTools::from_model_file(model.file())?;
+    let prompt = args
+        .style
+        .encode(&tools, args.prompt.as_deref().unwrap_or_default())?;
+    let context = model.spec().context_length;
+    check_length(prompt.len(), context, "the model's context", false)?;
+    note("note: f32 reference executor: exact and slow; it is the arbiter, not the fast path");
+    let mut arbiter = reference::Arbiter {
+        reference: Reference::new(&model)?,
+        context,
+    };
+    answer(args, &mut arbiter, &tools, sampler, prompt, &interrupt)
+}
+
+fn check_length(prompt: usize, context: usize, what: &str, endless: bool) -> Result<()> {
+    if prompt >= context && !endless {
+        bail!(
+            "the prompt has {prompt} tokens, {what} {context}\n\nhint: shorten the prompt, or give a longer --context if the model allows it"
+        );
+    }
+    Ok(())
+}
+
+/// Generates and shows the text.
+fn answer(
+    args: &Args,
+    engine: &mut dyn Generate,
+    tools: &TextTools,
+    mut sampler: Sampler,
+    prompt: Vec<u32>,
+    interrupt: &Interrupt,
+) -> Result<ExitCode> {
+    let json = args.json;
+    let mut show = |id: Option<u32>, text: &str| match id {
+        Some(id) if json => events::token(id, text),
+        // The last text without a token of its own is in the last event.
+        None if json => {}
+        _ => print(text),
+    };
+    let ask = (prompt, args.max_tokens);
+    let ran = generate(engine, tools, &mut sampler, ask, interrupt, &mut show)?;
+    if json {
+        events::done(&ran);
+    } else {
+        print("\n");
+        summary(&ran, args.engine.memory);
+    }
+    Ok(match interrupt.signal() {
+        Some(signal) if ran.finish == Finish::Cancelled => interrupt::code(signal),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+/// What a run took, on stderr.
+fn summary(ran: &Ran, budget: Option<u64>) {
+    let shown = |rate: Option<f64>| match rate {
+        Some(rate) => format!(" at {rate:.1} tokens/s"),
+        None => String::new(),
+    };
+    let remembered = match ran.reused {
+        0 => String::new(),
+        n => format!(" ({n} remembered)"),
+    };
+    note(&format!(
+        "prefill {} tokens{}{remembered}, decode {} tokens{} (measured)",
+        ran.prompt.len(),
+        shown(ran.prefill_rate()),
+        ran.tokens.len(),
+        shown(ran.decode_rate())
+    ));
+    let counters = &ran.counters;
+    if counters.read_bytes > 0 {
+        let total = counters.wait_seconds + counters.compute_seconds;
+        note(&format!(
+            "storage {} in {} reads, waited {:.2} of {total:.2} s",
+            bytes(counters.read_bytes),
+            counters.reads,
+            counters.wait_seconds,
+        ));
+    }
+    if counters.peak_rss_bytes > 0 {
+        note(&memory_note(counters.peak_rss_bytes, budget));
     }
 }

@@ -56,7 +56,10 @@ pub(crate) struct SparseArgs {
 impl SparseArgs {
     /// The options for a model, or `None` where it has no bundles. Says what is lossy.
     pub(crate) fn options(&self, index: &ModelIndex) -> Result<Option<SparseOptions>> {
-        let bundled = index.layers.iter().any(|l| matches!(l.ffn, Ffn::Bundled(_)));
+        let bundled = index
+            .layers
+            .iter()
+            .any(|l| matches!(l.ffn, Ffn::Bundled(_)));
         if !bundled {
             if self.predictor.is_some() || self.thresholds.is_some() || self.all_neurons {
                 let message = "sparse mode needs a packed file with bundles\n\nhint: pack the model with `lampyris pack --layout bundled`";

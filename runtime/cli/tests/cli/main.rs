@@ -3,6 +3,12 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p lampyris` rewrites the expected texts.
 
+mod bench;
+mod chat;
+mod process;
+mod run;
+mod serve;
+
 use expect_test::{Expect, expect};
 use serde_json::Value;
 use std::fs;
@@ -368,9 +374,17 @@ fn sim_on_the_model() {
 }
 
 #[test]
-fn run() {
+fn run_with_the_reference() {
     let folder = tempfile::tempdir().expect("a folder");
-    let args = ["run", "tiny", "--prompt", PROMPT, "--max-tokens", "12"];
+    let args = [
+        "run",
+        "tiny",
+        "--prompt",
+        PROMPT,
+        "--max-tokens",
+        "12",
+        "--reference",
+    ];
     check(
         folder.path(),
         &args,
