@@ -8,6 +8,7 @@ use lampyris_pack::{ModelIndex, Stored};
 
 use super::EngineError;
 use super::layout::{Layout, MatrixDesc};
+use super::plan::Limit;
 use super::planner::Planned;
 use super::stream::{CHECKED, Fetch, Pool as Buffers, Source, Streamer};
 
@@ -31,6 +32,8 @@ struct Table {
     name: Arc<str>,
 }
 
+/// Where computing is the limit, one of so many reads of a unit is compared with the first.
+const CHECK_EVERY: usize = 8;
 /// Alignment of the arena: whole pages, so that large ones can be used.
 const PAGE: usize = 4096;
 
@@ -73,6 +76,11 @@ impl Weights {
             Some(packed) => Some(packed.checksums()?),
             None => None,
         };
+        // Where storage is the limit there is time to check everything.
+        let check_every = match planned.plan.forecast.limit {
+            Limit::Storage => 1,
+            Limit::Compute => CHECK_EVERY,
+        };
         let margin = if checksums.is_some() { CHECKED } else { 0 };
         let stream = Streamer::new(
             engine,
@@ -80,7 +88,7 @@ impl Weights {
             layout.units_before(planned.body),
             source(index, planned),
             planned.buffers,
-            checksums,
+            (checksums, check_every),
         )?;
         let mut weights = Self {
             matrices: planned.matrices.clone(),

@@ -53,7 +53,10 @@ impl ReadCost {
 
     /// What a probe of the storage found for random reads with `depth` in flight.
     pub fn probed(profile: &Profile, depth: usize) -> Self {
-        let random = profile.points.iter().filter(|p| p.pattern == Pattern::Random);
+        let random = profile
+            .points
+            .iter()
+            .filter(|p| p.pattern == Pattern::Random);
         let costs = random.map(|p| (p.chunk as usize, profile.cost(p.chunk, depth).as_secs_f64()));
         Self::measured(costs).unwrap_or_default()
     }
