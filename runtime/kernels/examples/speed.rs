@@ -4,7 +4,8 @@
 //!
 //! Every number is the best of several repetitions. "x scalar" is the ratio to portable code, "of
 //! copy" the ratio of weight bytes read to the bytes that a plain read of memory reaches with the
-//! same threads. Filters are parts of format, shape or instruction set names.
+//! same threads. Filters are names of formats, shapes and instruction sets; `hot` keeps the weights
+//! in a cache; `model` measures all matrices of SmolLM2-135M instead.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -117,8 +118,82 @@ impl Case {
     }
 }
 
+/// All matrices of SmolLM2-135M in file order, 94 MB, for `batch` tokens; the head for one. Best
+/// of some tokens, in seconds.
+fn model_seconds(kernels: &Kernels, pool: &Pool, batch: usize) -> Option<f64> {
+    let layer = [
+        (576, 576),
+        (192, 576),
+        (192, 576),
+        (576, 576),
+        (1536, 576),
+        (1536, 576),
+        (576, 1536),
+    ];
+    let shapes = layer.iter().cycle().take(30 * layer.len());
+    let mut matrices = Vec::new();
+    for &(rows, cols) in shapes {
+        matrices.push(Case::new(TensorType::Q4_1, rows, cols, 1)?);
+    }
+    let head = Case::new(TensorType::Q8_0, 49152, 576, 1)?;
+    let input = |cols: usize, batch: usize| {
+        let mut x = Activations::with_capacity(batch, cols);
+        let values: Vec<f32> = (0..batch * cols).map(|i| (i % 17) as f32 - 8.0).collect();
+        x.quantize(kernels, &values, cols);
+        x
+    };
+    let (narrow, wide, one) = (input(576, batch), input(1536, batch), input(576, 1));
+    let mut out = vec![0.0; 49152.max(batch * 1536)];
+    let mut best = f64::INFINITY;
+    for _ in 0..30 {
+        let mut product = |case: &Case, x: &Activations| {
+            let (rows, cols) = (case.rows, case.cols);
+            let w = Matrix {
+                ty: case.ty,
+                rows,
+                cols,
+                data: &case.data,
+            };
+            kernels.matmul(pool, w, x, &mut out, rows, 0);
+        };
+        let seconds = seconds_of(|| {
+            for case in &matrices {
+                product(case, if case.cols == 576 { &narrow } else { &wide });
+            }
+            product(&head, &one);
+        });
+        best = best.min(seconds);
+    }
+    Some(best)
+}
+
+/// Tokens per second if matrices were all there is to a model.
+fn model() -> Result<(), Box<dyn std::error::Error>> {
+    for isa in Isa::available() {
+        let kernels = Kernels::new(isa)?;
+        for threads in [1, 2] {
+            let pool = Pool::new(threads)?;
+            for batch in [1, 4, 128] {
+                if isa == Isa::Scalar && batch > 1 {
+                    continue;
+                }
+                let seconds = model_seconds(&kernels, &pool, batch).ok_or("shapes are blocks")?;
+                println!(
+                    "SmolLM2 matrices {isa} {threads} threads {batch:3} tokens: {:6.2} ms, {:6.0} tokens/s",
+                    seconds * 1e3,
+                    batch as f64 / seconds
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filters: Vec<String> = std::env::args().skip(1).collect();
+    if filters.iter().any(|f| f == "model") {
+        return model();
+    }
     let chosen = |kind: &[&str], name: &str| {
         let mut of_kind = filters
             .iter()

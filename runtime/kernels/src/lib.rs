@@ -34,6 +34,10 @@ mod activations;
 mod attention;
 mod backend;
 mod error;
+#[allow(
+    clippy::needless_range_loop,
+    reason = "iterator adaptors take closures, see there"
+)]
 mod float;
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -43,6 +47,10 @@ mod float;
         unused_macros,
         reason = "used by vector kernels"
     )
+)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "iterator adaptors take closures, see `float`"
 )]
 mod ints;
 mod isa;

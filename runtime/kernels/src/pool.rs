@@ -282,10 +282,9 @@ impl Shared {
             }
             let before = self.state.fetch_sub(1, Ordering::SeqCst);
             let last = before & INSIDE == 1 && before & OPEN == 0;
-            if last && self.caller_waits.load(Ordering::SeqCst) {
-                if let Ok(caller) = self.caller.lock() {
-                    caller.iter().for_each(Thread::unpark);
-                }
+            let waited_for = last && self.caller_waits.load(Ordering::SeqCst);
+            if waited_for && let Ok(caller) = self.caller.lock() {
+                caller.iter().for_each(Thread::unpark);
             }
         }
     }

@@ -8,6 +8,10 @@
 pub(crate) const LANES: usize = 16;
 
 /// Operations on sixteen f32 lanes.
+#[allow(
+    clippy::wrong_self_convention,
+    reason = "the receiver is the proof, not the value"
+)]
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen lanes.
     type V: Copy;

@@ -40,6 +40,7 @@ fn scalar() -> Kernels {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "says what ran")]
 fn the_expected_instruction_sets_are_there() {
     let names: Vec<_> = all().iter().map(|k| k.isa().name()).collect();
     println!("instruction sets compared: {}", names.join(", "));

@@ -22,9 +22,16 @@ impl Backend for Avx2 {
         Isa::Avx2
     }
 
-    // SAFETY: (of `Ymm::new`) the macros call it only inside functions with these features.
-    float_backend!(unsafe { Ymm::new() }, "avx2,f16c");
-    int_backend!(unsafe { Ymm::new() }, "avx2,f16c");
+    float_backend!(
+        // SAFETY: the macro calls it only inside functions with these features.
+        unsafe { Ymm::new() },
+        "avx2,f16c"
+    );
+    int_backend!(
+        // SAFETY: the macro calls it only inside functions with these features.
+        unsafe { Ymm::new() },
+        "avx2,f16c"
+    );
 }
 
 /// Proof that the instructions may run.

@@ -28,12 +28,13 @@ impl Backend for Avx512 {
         Isa::Avx512Vnni
     }
 
-    // SAFETY: (of `Zmm::new`) the macros call it only inside functions with these features.
     float_backend!(
+        // SAFETY: the macro calls it only inside functions with these features.
         unsafe { Zmm::new() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c"
     );
     int_backend!(
+        // SAFETY: the macro calls it only inside functions with these features.
         unsafe { Zmm::new() },
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c"
     );
@@ -276,7 +277,7 @@ impl Ints for Zmm {
     #[inline(always)]
     fn bits_to_16(self, bits: __m512i, group: usize) -> __m512i {
         let byte = (group / 2) as i32 * 0x0101_0101;
-        let places = if group % 2 == 0 {
+        let places = if group.is_multiple_of(2) {
             0x0804_0201
         } else {
             0x8040_2010_u32 as i32

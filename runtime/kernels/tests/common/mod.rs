@@ -61,7 +61,7 @@ pub(crate) const KINDS: [Kind; 5] = [
 fn scale(kind: Kind, rng: &mut Rng) -> u16 {
     let sign = (rng.bits() as u16 & 1) << 15;
     match kind {
-        Kind::Usual => 0x1800 + rng.below(0x1000) as u16 | sign,
+        Kind::Usual => (0x1800 + rng.below(0x1000) as u16) | sign,
         Kind::Largest | Kind::Lowest => 0x7bff,
         Kind::Tiny => [0, 0x8000, 1, 0x03ff, 0x0400][rng.below(5)],
         Kind::Wild => rng.bits() as u16 & 0xbbff,
