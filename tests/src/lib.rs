@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod decoders;
 pub mod figures;
+pub mod relu;
 pub mod scores;
 pub mod smollm2;
 pub mod synth;
