@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod decoders;
+pub mod cage;
 pub mod figures;
 pub mod relu;
 pub mod scores;
