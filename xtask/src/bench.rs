@@ -15,6 +15,8 @@ enum Bench {
     Speed,
     /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches
     Memory,
+    /// Flash-offloaded inference against llama.cpp, under memory limits (needs control groups)
+    Flash,
     /// Random programs and a whole layer, model and RTL compared at every instruction
     Lockstep,
     /// Resources of the smallest configuration, as `cargo xtask synth`
@@ -42,8 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => Bench::value_variants(),
     };
     if !arguments.no_setup {
-        // Only accuracy needs llama.cpp, which takes minutes to compile.
-        let bench = benches.contains(&Bench::Accuracy);
+        // Only these need llama.cpp, which takes minutes to compile.
+        let needs = [Bench::Accuracy, Bench::Flash];
+        let bench = benches.iter().any(|bench| needs.contains(bench));
         setup::run(&setup::Arguments { bench })?;
     }
     let mut failed = Vec::new();

@@ -1,7 +1,7 @@
 //! A dense model larger than memory: what no sparsity helps.
 
 use super::child::{self, Job};
-use super::{Report, llama, mib, models, storage};
+use super::{Report, llama, mib, models, plot, storage};
 use anyhow::{Result, ensure};
 use lampyris_tests::cage::Limits;
 use lampyris_tests::figures::{Level, Target, columns};
@@ -32,8 +32,23 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     for (percent, target) in LIMITS {
         one(report, &model, size * percent / 100, percent, target, &whole, &mut rows)?;
     }
+    let groups: Vec<_> = rows[1..]
+        .iter()
+        .map(|row| {
+            let number = |i: usize| row[i].parse().unwrap_or(0.0);
+            let label = format!("{}, {} threads", row[0], row[1]);
+            (label, vec![number(2), number(3), number(5)])
+        })
+        .collect();
     println!("{}", columns(rows));
-    Ok(())
+    plot::bars(
+        report.plots.as_deref(),
+        "dense",
+        "7B-shaped model under a memory limit (measured)",
+        "tokens/s",
+        &["llama.cpp", "lampyris", "bound"],
+        &groups,
+    )
 }
 
 /// Our tokens and seconds per token with all weights in memory, for one and two threads.

@@ -55,6 +55,12 @@ struct Args {
     /// Run one model as this file says: how the bench starts itself in a control group
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
+    /// Pack a model to a file: likewise
+    #[arg(long, hide = true, num_args = 2, value_names = ["FROM", "TO"])]
+    pack: Vec<PathBuf>,
+    /// Plan a run of a model: likewise
+    #[arg(long, hide = true)]
+    plan: Option<PathBuf>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -116,11 +122,21 @@ fn mib(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
 }
 
+/// What this program does when the bench started it in a control group.
+fn inner(args: &Args) -> Option<Result<()>> {
+    if let Some(request) = &args.child {
+        return Some(child::run(request));
+    }
+    if let [from, to] = args.pack.as_slice() {
+        return Some(scale::pack(from, to));
+    }
+    args.plan.as_ref().map(|model| scale::plan(model))
+}
+
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    if let Some(request) = &args.child {
-        child::run(request)?;
-        return Ok(ExitCode::SUCCESS);
+    if let Some(result) = inner(&args) {
+        return result.map(|()| ExitCode::SUCCESS);
     }
     let mut report = Report {
         plots: args.plots.clone(),
