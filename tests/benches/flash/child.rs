@@ -1,7 +1,13 @@
 //! One run of this project's engine in a process of its own, so that the memory is its alone.
 
 use anyhow::{Context, Result, bail};
-use lampyris_runtime::engine::{DraftOptions, Engine, Options, Rate, Request, Stats};
+use lampyris_pack::ModelIndex;
+use lampyris_runtime::engine::{
+    DraftOptions, Engine, MemoryLine, Options, Rate, Request, Stats, Use,
+};
+use lampyris_runtime::predictor::Predictor;
+use lampyris_runtime::sparse::chunks::ReadCost;
+use lampyris_runtime::sparse::{Activity, SparseOptions};
 use lampyris_runtime::{Sampler, SamplerConfig};
 use lampyris_tests::cage::{Cage, Evidence, Limits};
 use serde::{Deserialize, Serialize};
@@ -29,10 +35,47 @@ pub(crate) struct Job {
     pub(crate) draft: bool,
     /// Measured sequential rate of the storage.
     pub(crate) storage: Option<f64>,
+    /// Which weights may be in memory, beside what the budget says.
+    pub(crate) resident: Resident,
+    /// Sparse mode.
+    pub(crate) sparse: Option<Sparse>,
+    /// Tokens to evaluate one after another behind the prompt, in place of writing.
+    pub(crate) score: Vec<u32>,
+    /// Tokens to write at temperature 1, in texts of their own that begin with the prompt.
+    pub(crate) write: Option<usize>,
+}
+
+/// Which weights may be in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Resident {
+    /// All that fit the budget.
+    #[default]
+    All,
+    /// Half of the model's bytes, neurons and predictor included.
+    Half,
+    /// None: each is read for every token.
+    Nothing,
+}
+
+/// Techniques of sparse mode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sparse {
+    /// Names the active neurons; without it, resident gates do.
+    pub(crate) predictor: Option<PathBuf>,
+    /// Tokens whose neurons stay.
+    pub(crate) window: usize,
+    /// Whether a neuron is read at once.
+    pub(crate) bundle: bool,
+    /// Whether neighbours are read together where that is cheaper.
+    pub(crate) chunks: bool,
+    /// Cost of reads.
+    pub(crate) bytes_per_second: f64,
+    /// Cost of reads.
+    pub(crate) seconds_per_read: f64,
 }
 
 /// What it did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// Opening the engine.
     pub(crate) load_seconds: f64,
@@ -54,9 +97,18 @@ pub(crate) struct Outcome {
     pub(crate) memory_ms: f64,
     /// What the plan promised, in tokens per second.
     pub(crate) forecast: f64,
+    /// Perplexity of the scored tokens.
+    pub(crate) perplexity: f64,
+    /// What was written.
+    pub(crate) text: String,
 }
 
 impl Outcome {
+    /// Seconds of a token, all counted: what drafts save comes in bursts.
+    pub(crate) fn mean(&self) -> f64 {
+        self.token_seconds.iter().sum::<f64>() / self.token_seconds.len() as f64
+    }
+
     /// Seconds of a token once the run is steady: the mean of the last three quarters.
     pub(crate) fn steady(&self) -> f64 {
         steady(&self.token_seconds)
@@ -83,8 +135,8 @@ pub(crate) fn run(request: &Path) -> Result<()> {
     Ok(())
 }
 
-fn options(job: &Job) -> Options {
-    Options {
+fn options(job: &Job) -> Result<Options> {
+    let mut options = Options {
         memory: job.memory,
         context: job.context,
         threads: job.threads,
@@ -94,14 +146,57 @@ fn options(job: &Job) -> Options {
             source: "measured by the bench".into(),
         }),
         ..Options::default()
+    };
+    if let Some(sparse) = &job.sparse {
+        options.sparse = Some(sparse_options(sparse)?);
     }
+    match job.resident {
+        Resident::All => {}
+        Resident::Nothing => options.resident = Some(0),
+        Resident::Half => options.memory = Some(half(&job.model, &options)?),
+    }
+    Ok(options)
+}
+
+fn sparse_options(sparse: &Sparse) -> Result<SparseOptions> {
+    let activity = match &sparse.predictor {
+        Some(file) => Activity::Predicted(Box::new(Predictor::read(file)?)),
+        None => Activity::Exact,
+    };
+    Ok(SparseOptions {
+        activity,
+        window: sparse.window,
+        bundle: sparse.bundle,
+        chunks: sparse.chunks,
+        cost: ReadCost::affine(sparse.seconds_per_read, sparse.bytes_per_second),
+        ..SparseOptions::default()
+    })
+}
+
+/// The budget that leaves room for half of the model's bytes beside everything that is no weight.
+fn half(model: &Path, options: &Options) -> Result<u64> {
+    let index = ModelIndex::open(model)?;
+    let plan = Engine::plan_for(&index, options)?;
+    let weights = |line: &&MemoryLine| matches!(line.what, Use::Weights | Use::Neurons);
+    let fixed: u64 = plan.memory.iter().filter(|l| !weights(l)).map(|l| l.bytes).sum();
+    Ok(fixed + plan.model_bytes / 2)
 }
 
 fn execute(job: &Job) -> Result<Outcome> {
     let start = Instant::now();
-    let mut engine = Engine::open(&job.model, options(job))?;
+    let mut engine = Engine::open(&job.model, options(job)?)?;
     let load_seconds = start.elapsed().as_secs_f64();
-    let forecast = engine.plan().forecast.tokens_per_second;
+    let mut outcome = match job.write {
+        Some(tokens) => write(&mut engine, job, tokens)?,
+        None if job.score.is_empty() => generate(&mut engine, job)?,
+        None => score(&mut engine, job)?,
+    };
+    outcome.load_seconds = load_seconds;
+    outcome.forecast = engine.plan().forecast.tokens_per_second;
+    Ok(outcome)
+}
+
+fn generate(engine: &mut Engine, job: &Job) -> Result<Outcome> {
     let mut sampler = Sampler::new(SamplerConfig::default())?;
     let mut tokens = Vec::with_capacity(job.generate);
     let mut times = Vec::with_capacity(job.generate);
@@ -120,30 +215,99 @@ fn execute(job: &Job) -> Result<Outcome> {
         ControlFlow::Continue(())
     })?;
     let cost = engine.stats().since(&before);
-    outcome(load_seconds, forecast, tokens, &times, &cost)
-}
-
-fn outcome(
-    load_seconds: f64,
-    forecast: f64,
-    tokens: Vec<u32>,
-    times: &[f64],
-    cost: &Stats,
-) -> Result<Outcome> {
     let Some(first) = times.first() else {
         bail!("the model made no token");
     };
     Ok(Outcome {
-        load_seconds,
         prefill_seconds: *first,
         token_seconds: times.windows(2).map(|pair| pair[1] - pair[0]).collect(),
         tokens,
+        ..costs(&cost)
+    })
+}
+
+/// Evaluates the tokens one by one, so that each is a decode step.
+fn score(engine: &mut Engine, job: &Job) -> Result<Outcome> {
+    let mut last = Vec::new();
+    let start = Instant::now();
+    engine.logits(&job.prompt, &mut |_, logits| {
+        last.clear();
+        last.extend_from_slice(logits);
+    })?;
+    let prefill_seconds = start.elapsed().as_secs_f64();
+    let before = engine.stats();
+    let (mut seconds, mut sum) = (Vec::with_capacity(job.score.len()), 0.0);
+    for &token in &job.score {
+        sum += nll(&last, token as usize);
+        let start = Instant::now();
+        engine.logits(&[token], &mut |_, logits| last.copy_from_slice(logits))?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    Ok(Outcome {
+        prefill_seconds,
+        token_seconds: seconds,
+        perplexity: (sum / job.score.len() as f64).exp(),
+        ..costs(&engine.stats().since(&before))
+    })
+}
+
+/// Negative log-likelihood in nats.
+fn nll(logits: &[f32], token: usize) -> f64 {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
+    sum.ln() - f64::from(logits[token] - most)
+}
+
+fn costs(cost: &Stats) -> Outcome {
+    Outcome {
         bytes_read: cost.bytes_read,
         reads: cost.reads,
         io_wait_ms: cost.io_wait_ms,
         compute_ms: cost.compute_ms,
         memory_ms: cost.memory_ms,
-        forecast,
+        ..Outcome::default()
+    }
+}
+
+/// Lets the model write texts until there are enough tokens.
+fn write(engine: &mut Engine, job: &Job, wanted: usize) -> Result<Outcome> {
+    let tools = ModelIndex::open(&job.model)?.text_tools()?;
+    let mut sampler = Sampler::new(SamplerConfig {
+        temperature: 1.0,
+        ..SamplerConfig::default()
+    })?;
+    let (mut text, mut made) = (String::new(), 0);
+    while made < wanted {
+        engine.reset();
+        let mut stream = tools.tokenizer.decode_stream();
+        let mut failed = None;
+        let request = Request {
+            prompt: &job.prompt,
+            max_tokens: job.context - job.prompt.len(),
+            sampler: &mut sampler,
+            stop: &|token| tools.tokenizer.is_eos(token),
+            cancelled: &|| false,
+        };
+        let outcome = engine.generate(request, &mut |token| match stream.push(token) {
+            Ok(piece) => {
+                text.push_str(&piece);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        text.push_str("\n\n");
+        // An empty text counts too, so that this ends.
+        made += outcome.generated.max(1);
+    }
+    Ok(Outcome {
+        text,
+        ..Outcome::default()
     })
 }
 

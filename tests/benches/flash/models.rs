@@ -1,11 +1,11 @@
 //! The models that the bench runs, made or found once and kept in the cache.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lampyris_flash::{Gguf, TensorType};
 use lampyris_tests::smollm2;
 use lampyris_tests::synth::{Shape, Synthetic};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use verilator_sys::toolchain::Cache;
 
 /// The folder for what the bench makes.
@@ -25,8 +25,40 @@ pub(crate) fn seven_b() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The small ReLU model that the repository carries.
+pub(crate) fn relu_small() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/relu-small/relu-small.gguf")
+}
+
+/// Held-out tokens for it.
+pub(crate) fn relu_small_tokens() -> Result<Vec<u32>> {
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        window: Window,
+    }
+    #[derive(serde::Deserialize)]
+    struct Window {
+        tokens: Vec<u32>,
+    }
+    let text = include_str!("../../models/relu-small/reference.json");
+    let reference: Reference = serde_json::from_str(text).context("the small model's reference")?;
+    Ok(reference.window.tokens)
+}
+
+/// SmolLM2 with ReLU gates, which set-up builds.
+pub(crate) fn relu_smollm2() -> Result<PathBuf> {
+    let path = Cache::locate()?.root().join("models/SmolLM2-135M-ReLU.gguf");
+    if !path.exists() {
+        bail!(
+            "`{}` is missing\n\nhint: run `cargo xtask setup`, which builds it",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
 /// A model of 40 GB, or of half as many layers, whose matrices are holes.
-pub(crate) fn with_holes(half: bool, folder: &std::path::Path) -> Result<PathBuf> {
+pub(crate) fn with_holes(half: bool, folder: &Path) -> Result<PathBuf> {
     let mut shape = Shape::FORTY_GB;
     if half {
         shape.layers /= 2;
@@ -36,7 +68,7 @@ pub(crate) fn with_holes(half: bool, folder: &std::path::Path) -> Result<PathBuf
     Ok(path)
 }
 
-fn write(shape: Shape, holes: bool, path: &std::path::Path) -> Result<()> {
+fn write(shape: Shape, holes: bool, path: &Path) -> Result<()> {
     let tokenizer = Gguf::open(smollm2::model_path()?)?;
     let model = Synthetic {
         shape,

@@ -1,0 +1,284 @@
+//! The ladder of "LLM in a flash" (arXiv 2312.11514, table 2): one technique after the other, on
+//! the ReLU models, with half of the weights in memory and storage as slow as eMMC.
+//!
+//! Every step evaluates the same tokens, one at a time, so that perplexities compare too; only
+//! drafts, which need a model that writes, continue a prompt instead.
+
+use super::child::{self, Job, Outcome, Resident, Sparse};
+use super::{Report, mib, models, plot, storage};
+use anyhow::{Context, Result, bail, ensure};
+use lampyris_tests::cage::{Limits, Throttle, disk_of};
+use lampyris_tests::figures::{Level, Target, columns};
+use lampyris_tests::smollm2::recorded;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An eMMC 5.1 device as phones have it: sequential bytes and requests per second.
+const BYTES_PER_SECOND: u64 = 250_000_000;
+const REQUESTS_PER_SECOND: u64 = 10_000;
+/// Tokens that fill caches before anything is measured, and tokens measured.
+const WARM: usize = 32;
+const MEASURED: usize = 96;
+const CONTEXT: usize = 256;
+/// Tokens that the model writes to train its predictor on.
+const WRITTEN: usize = 8192;
+
+/// A model on the ladder.
+struct Subject {
+    name: &'static str,
+    gguf: PathBuf,
+    /// Held-out text.
+    tokens: Vec<u32>,
+    /// Whether its figures must reach the targets.
+    judged: bool,
+}
+
+pub(crate) fn run(report: &mut Report) -> Result<()> {
+    let small = models::relu_small();
+    let subjects = [
+        Subject {
+            name: "relu-small",
+            tokens: models::relu_small_tokens()?,
+            gguf: small,
+            judged: true,
+        },
+        Subject {
+            name: "SmolLM2-135M-ReLU",
+            gguf: models::relu_smollm2()?,
+            tokens: recorded().perplexity.tokens,
+            judged: false,
+        },
+    ];
+    for subject in &subjects {
+        climb(report, subject)?;
+    }
+    Ok(())
+}
+
+/// What sparse mode needs beside the model.
+struct Prepared {
+    packed: PathBuf,
+    predictor: PathBuf,
+}
+
+/// Runs this project's command.
+fn lampyris(arguments: &[&std::ffi::OsStr]) -> Result<Vec<u8>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["run", "--release", "--quiet", "--package", "lampyris", "--"])
+        .args(arguments)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("`lampyris` with {arguments:?} failed ({})", output.status);
+    }
+    Ok(output.stdout)
+}
+
+/// Lets the model write, trains its predictor on that, and packs it; once.
+fn prepare(subject: &Subject) -> Result<Prepared> {
+    let folder = models::folder()?;
+    let file = |end: &str| folder.join(format!("{}.{end}", subject.name));
+    let (text, predictor) = (file("txt"), file("predictor.safetensors"));
+    let (usage, packed) = (file("usage.json"), file("lampack"));
+    let model = subject.gguf.as_os_str();
+    if !text.exists() {
+        let job = Job {
+            model: subject.gguf.clone(),
+            prompt: subject.tokens[..1].to_vec(),
+            write: Some(WRITTEN),
+            context: CONTEXT,
+            ..Job::default()
+        };
+        let (outcome, _) = child::caged(&job, Limits::default())?;
+        std::fs::write(&text, outcome.text).context("cannot write the calibration text")?;
+    }
+    if !predictor.exists() || !usage.exists() {
+        let words: [&std::ffi::OsStr; 8] = [
+            "train-predictor".as_ref(),
+            model,
+            "--calib".as_ref(),
+            text.as_ref(),
+            "-o".as_ref(),
+            predictor.as_ref(),
+            "--statistics".as_ref(),
+            usage.as_ref(),
+        ];
+        eprint!("{}", String::from_utf8_lossy(&lampyris(&words)?));
+    }
+    if !packed.exists() {
+        let words: [&std::ffi::OsStr; 6] = [
+            "pack".as_ref(),
+            model,
+            "-o".as_ref(),
+            packed.as_ref(),
+            "--order".as_ref(),
+            usage.as_ref(),
+        ];
+        lampyris(&words)?;
+    }
+    Ok(Prepared { packed, predictor })
+}
+
+/// The steps of the ladder: name and what is switched on.
+fn steps(subject: &Subject, prepared: &Prepared) -> Vec<(&'static str, Job)> {
+    let job = |model: &Path, resident| Job {
+        model: model.into(),
+        prompt: subject.tokens[..WARM].to_vec(),
+        score: subject.tokens[WARM..][..MEASURED].to_vec(),
+        context: CONTEXT,
+        resident,
+        storage: Some(BYTES_PER_SECOND as f64),
+        ..Job::default()
+    };
+    let sparse = |window, bundle, chunks, predict: bool| {
+        let mut job = job(&prepared.packed, Resident::Half);
+        job.sparse = Some(Sparse {
+            predictor: predict.then(|| prepared.predictor.clone()),
+            window,
+            bundle,
+            chunks,
+            bytes_per_second: BYTES_PER_SECOND as f64,
+            seconds_per_read: 1.0 / REQUESTS_PER_SECOND as f64,
+        });
+        job
+    };
+    vec![
+        ("naive", job(&subject.gguf, Resident::Nothing)),
+        ("half resident", job(&subject.gguf, Resident::Half)),
+        ("+ predictor", sparse(0, false, false, true)),
+        ("+ windowing", sparse(4, false, false, true)),
+        ("+ bundling", sparse(4, true, false, true)),
+        ("+ chunks", sparse(4, true, true, true)),
+        ("exact gates instead of predictor", sparse(4, true, true, false)),
+    ]
+}
+
+fn climb(report: &mut Report, subject: &Subject) -> Result<()> {
+    let prepared = prepare(subject)?;
+    let limits = Limits {
+        memory: None,
+        disk: Some(Throttle {
+            device: disk_of(&prepared.packed)?,
+            bytes_per_second: BYTES_PER_SECOND,
+            requests_per_second: REQUESTS_PER_SECOND,
+        }),
+    };
+    println!(
+        "Ladder: {}, half of {} MiB in memory, storage {} MB/s and {REQUESTS_PER_SECOND} requests/s, {MEASURED} tokens",
+        subject.name,
+        mib(std::fs::metadata(&subject.gguf)?.len()),
+        BYTES_PER_SECOND / 1_000_000
+    );
+    let mut rows = vec![
+        ["step", "ms/token", "KiB/token", "of naive", "MB/s", "reads", "I/O ms", "memory ms", "compute ms", "perplexity"]
+            .map(str::to_owned),
+    ];
+    let mut outcomes = Vec::new();
+    for (name, job) in steps(subject, &prepared) {
+        storage::forget(&job.model)?;
+        let (outcome, evidence) = child::caged(&job, limits)?;
+        let naive = outcomes.first().map_or(&outcome, |(_, first)| first);
+        rows.push(row(name, &outcome, naive));
+        report.details.push(json!({
+            "part": "ladder", "model": subject.name, "step": name, "outcome": outcome, "evidence": evidence,
+        }));
+        outcomes.push((name, outcome));
+    }
+    println!("{}", columns(rows));
+    drafts(report, subject, &prepared, limits)?;
+    judge(report, subject, &outcomes);
+    let groups: Vec<_> = outcomes
+        .iter()
+        .map(|(name, o)| {
+            let n = o.token_seconds.len() as f64;
+            ((*name).to_owned(), vec![o.io_wait_ms / n, o.memory_ms / n, o.compute_ms / n])
+        })
+        .collect();
+    plot::bars(
+        report.plots.as_deref(),
+        &format!("ladder-{}", subject.name),
+        &format!("{} with half of its weights in memory (measured)", subject.name),
+        "ms/token",
+        &["waiting for storage", "managing memory", "computing"],
+        &groups,
+    )
+}
+
+fn row(name: &str, outcome: &Outcome, naive: &Outcome) -> [String; 10] {
+    let n = outcome.token_seconds.len() as f64;
+    let seconds: f64 = outcome.token_seconds.iter().sum();
+    [
+        name.to_owned(),
+        format!("{:.2}", 1e3 * outcome.mean()),
+        format!("{:.0}", outcome.bytes_per_token() / 1024.0),
+        format!("{:.1} %", 100.0 * outcome.bytes_per_token() / naive.bytes_per_token()),
+        format!("{:.0}", outcome.bytes_read as f64 / seconds / 1e6),
+        format!("{:.0}", outcome.reads as f64 / n),
+        format!("{:.2}", outcome.io_wait_ms / n),
+        format!("{:.2}", outcome.memory_ms / n),
+        format!("{:.2}", outcome.compute_ms / n),
+        format!("{:.3}", outcome.perplexity),
+    ]
+}
+
+/// A continuation with and without drafts: the same tokens.
+fn drafts(
+    report: &mut Report,
+    subject: &Subject,
+    prepared: &Prepared,
+    limits: Limits,
+) -> Result<()> {
+    let mut job = steps(subject, prepared).swap_remove(5).1;
+    job.score.clear();
+    job.generate = MEASURED;
+    let (plain, _) = child::caged(&job, limits)?;
+    job.draft = true;
+    let (drafted, _) = child::caged(&job, limits)?;
+    ensure!(plain.tokens == drafted.tokens, "drafts changed the tokens");
+    println!(
+        "+ drafts, on the model's own greedy text: {:.2} ms/token and {:.0} KiB/token, without them \
+         {:.2} and {:.0}; the same tokens",
+        1e3 * drafted.mean(),
+        drafted.bytes_per_token() / 1024.0,
+        1e3 * plain.mean(),
+        plain.bytes_per_token() / 1024.0
+    );
+    report.details.push(json!({
+        "part": "ladder", "model": subject.name, "step": "+ drafts", "outcome": drafted, "without": plain,
+    }));
+    Ok(())
+}
+
+fn judge(report: &mut Report, subject: &Subject, outcomes: &[(&str, Outcome)]) {
+    let naive = &outcomes[0].1;
+    let full = &outcomes[5].1;
+    let name = subject.name;
+    let memory = full.memory_ms / full.token_seconds.len() as f64 / (1e3 * full.mean());
+    let figures = [
+        ("end to end against naive", naive.mean() / full.mean(), "x", Target::AtLeast(5.0)),
+        (
+            "bytes per token, share of naive",
+            100.0 * full.bytes_per_token() / naive.bytes_per_token(),
+            "%",
+            Target::AtMost(8.0),
+        ),
+        (
+            "perplexity against all neurons",
+            100.0 * (full.perplexity / naive.perplexity - 1.0),
+            "%",
+            Target::AtMost(2.0),
+        ),
+        ("managing memory, share of the time", 100.0 * memory, "%", Target::AtMost(10.0)),
+    ];
+    for (what, value, unit, target) in figures {
+        let what = format!("{name}, ladder, {what}");
+        if subject.judged {
+            report.figures.judge(what, value, unit, Level::Measured, target);
+        } else {
+            report.figures.add(what, value, unit, Level::Measured);
+        }
+    }
+}
