@@ -160,7 +160,7 @@ fn options(job: &Job) -> Result<Options> {
 
 fn sparse_options(sparse: &Sparse) -> Result<SparseOptions> {
     let activity = match &sparse.predictor {
-        Some(file) => Activity::Predicted(Box::new(Predictor::read(file)?)),
+        Some(file) => Activity::Predicted(Predictor::read(file)?.into()),
         None => Activity::Exact,
     };
     Ok(SparseOptions {

@@ -24,7 +24,7 @@ pub(crate) fn forget(path: &Path) -> Result<()> {
 pub(crate) fn sequential_rate(path: &Path) -> Result<f64> {
     let mut engine = lampyris_io::open(&[path.into()], EngineKind::Auto, DEPTH)?;
     let size = std::fs::metadata(path)?.len().min(SPAN) / CHUNK as u64 * CHUNK as u64;
-    let mut free = AlignedBuf::many(DEPTH, CHUNK, lampyris_io::page_size());
+    let mut free = AlignedBuf::many(DEPTH, CHUNK, lampyris_io::page_size())?;
     let (mut at, mut done) = (0u64, 0u64);
     let mut completions = Vec::new();
     let start = Instant::now();
