@@ -1,8 +1,8 @@
 //! What the suites share.
 
 pub mod bench;
-pub mod decoders;
 pub mod cage;
+pub mod decoders;
 pub mod figures;
 pub mod relu;
 pub mod scores;

@@ -178,7 +178,12 @@ fn half(model: &Path, options: &Options) -> Result<u64> {
     let index = ModelIndex::open(model)?;
     let plan = Engine::plan_for(&index, options)?;
     let weights = |line: &&MemoryLine| matches!(line.what, Use::Weights | Use::Neurons);
-    let fixed: u64 = plan.memory.iter().filter(|l| !weights(l)).map(|l| l.bytes).sum();
+    let fixed: u64 = plan
+        .memory
+        .iter()
+        .filter(|l| !weights(l))
+        .map(|l| l.bytes)
+        .sum();
     Ok(fixed + plan.model_bytes / 2)
 }
 

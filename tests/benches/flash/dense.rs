@@ -26,11 +26,28 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     );
     let whole = in_memory(&model)?;
     let mut rows = vec![
-        ["limit", "threads", "llama.cpp tok/s", "ours tok/s", "ratio", "bound tok/s", "of bound", "read/token MiB"]
-            .map(str::to_owned),
+        [
+            "limit",
+            "threads",
+            "llama.cpp tok/s",
+            "ours tok/s",
+            "ratio",
+            "bound tok/s",
+            "of bound",
+            "read/token MiB",
+        ]
+        .map(str::to_owned),
     ];
     for (percent, target) in LIMITS {
-        one(report, &model, size * percent / 100, percent, target, &whole, &mut rows)?;
+        one(
+            report,
+            &model,
+            size * percent / 100,
+            percent,
+            target,
+            &whole,
+            &mut rows,
+        )?;
     }
     let groups: Vec<_> = rows[1..]
         .iter()
@@ -73,7 +90,10 @@ fn in_memory(model: &Path) -> Result<Whole> {
     let run = |threads| child::caged(&job(model, threads), Limits::default());
     let (one, _) = run(1)?;
     let (two, _) = run(2)?;
-    ensure!(one.tokens == two.tokens, "the number of threads changed the tokens");
+    ensure!(
+        one.tokens == two.tokens,
+        "the number of threads changed the tokens"
+    );
     println!(
         "in memory: {:.2} tok/s with 1 thread, {:.2} with 2",
         1.0 / one.steady(),
@@ -127,7 +147,11 @@ fn one(
             outcome.tokens == whole.tokens,
             "tokens under a limit of {percent} % differ from those in memory"
         );
-        report.budget(&format!("7B, {percent} %, {threads} threads"), limit, evidence);
+        report.budget(
+            &format!("7B, {percent} %, {threads} threads"),
+            limit,
+            evidence,
+        );
         let i = threads - 1;
         let bound = (outcome.bytes_per_token() / rate).max(whole.seconds[i]);
         theirs[i] = 1.0 / llama.steady();

@@ -18,10 +18,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let model = model_path()?;
     let text = recorded().perplexity.tokens;
     let prompt = &text[..PROMPT];
-    println!("SmolLM2 in memory: prompt {PROMPT}, {GENERATE} tokens, best of {ROUNDS} runs in turn");
-    let mut rows = vec![
-        ["threads", "", "llama.cpp tok/s", "ours tok/s", "ratio"].map(str::to_owned),
-    ];
+    println!(
+        "SmolLM2 in memory: prompt {PROMPT}, {GENERATE} tokens, best of {ROUNDS} runs in turn"
+    );
+    let mut rows =
+        vec![["threads", "", "llama.cpp tok/s", "ours tok/s", "ratio"].map(str::to_owned)];
     for threads in [1, 2] {
         let job = Job {
             model: model.clone(),

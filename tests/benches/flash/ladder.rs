@@ -152,7 +152,10 @@ fn steps(subject: &Subject, prepared: &Prepared) -> Vec<(&'static str, Job)> {
         ("+ windowing", sparse(4, false, false, true)),
         ("+ bundling", sparse(4, true, false, true)),
         ("+ chunks", sparse(4, true, true, true)),
-        ("exact gates instead of predictor", sparse(4, true, true, false)),
+        (
+            "exact gates instead of predictor",
+            sparse(4, true, true, false),
+        ),
     ]
 }
 
@@ -173,8 +176,19 @@ fn climb(report: &mut Report, subject: &Subject) -> Result<()> {
         BYTES_PER_SECOND / 1_000_000
     );
     let mut rows = vec![
-        ["step", "ms/token", "KiB/token", "of naive", "MB/s", "reads", "I/O ms", "memory ms", "compute ms", "perplexity"]
-            .map(str::to_owned),
+        [
+            "step",
+            "ms/token",
+            "KiB/token",
+            "of naive",
+            "MB/s",
+            "reads",
+            "I/O ms",
+            "memory ms",
+            "compute ms",
+            "perplexity",
+        ]
+        .map(str::to_owned),
     ];
     let mut outcomes = Vec::new();
     for (name, job) in steps(subject, &prepared) {
@@ -194,13 +208,19 @@ fn climb(report: &mut Report, subject: &Subject) -> Result<()> {
         .iter()
         .map(|(name, o)| {
             let n = o.token_seconds.len() as f64;
-            ((*name).to_owned(), vec![o.io_wait_ms / n, o.memory_ms / n, o.compute_ms / n])
+            (
+                (*name).to_owned(),
+                vec![o.io_wait_ms / n, o.memory_ms / n, o.compute_ms / n],
+            )
         })
         .collect();
     plot::bars(
         report.plots.as_deref(),
         &format!("ladder-{}", subject.name),
-        &format!("{} with half of its weights in memory (measured)", subject.name),
+        &format!(
+            "{} with half of its weights in memory (measured)",
+            subject.name
+        ),
         "ms/token",
         &["waiting for storage", "managing memory", "computing"],
         &groups,
@@ -214,7 +234,10 @@ fn row(name: &str, outcome: &Outcome, naive: &Outcome) -> [String; 10] {
         name.to_owned(),
         format!("{:.2}", 1e3 * outcome.mean()),
         format!("{:.0}", outcome.bytes_per_token() / 1024.0),
-        format!("{:.1} %", 100.0 * outcome.bytes_per_token() / naive.bytes_per_token()),
+        format!(
+            "{:.1} %",
+            100.0 * outcome.bytes_per_token() / naive.bytes_per_token()
+        ),
         format!("{:.0}", outcome.bytes_read as f64 / seconds / 1e6),
         format!("{:.0}", outcome.reads as f64 / n),
         format!("{:.2}", outcome.io_wait_ms / n),
@@ -258,7 +281,12 @@ fn judge(report: &mut Report, subject: &Subject, outcomes: &[(&str, Outcome)]) {
     let name = subject.name;
     let memory = full.memory_ms / full.token_seconds.len() as f64 / (1e3 * full.mean());
     let figures = [
-        ("end to end against naive", naive.mean() / full.mean(), "x", Target::AtLeast(5.0)),
+        (
+            "end to end against naive",
+            naive.mean() / full.mean(),
+            "x",
+            Target::AtLeast(5.0),
+        ),
         (
             "bytes per token, share of naive",
             100.0 * full.bytes_per_token() / naive.bytes_per_token(),
@@ -271,12 +299,19 @@ fn judge(report: &mut Report, subject: &Subject, outcomes: &[(&str, Outcome)]) {
             "%",
             Target::AtMost(2.0),
         ),
-        ("managing memory, share of the time", 100.0 * memory, "%", Target::AtMost(10.0)),
+        (
+            "managing memory, share of the time",
+            100.0 * memory,
+            "%",
+            Target::AtMost(10.0),
+        ),
     ];
     for (what, value, unit, target) in figures {
         let what = format!("{name}, ladder, {what}");
         if subject.judged {
-            report.figures.judge(what, value, unit, Level::Measured, target);
+            report
+                .figures
+                .judge(what, value, unit, Level::Measured, target);
         } else {
             report.figures.add(what, value, unit, Level::Measured);
         }

@@ -44,7 +44,11 @@ enum Part {
 #[command(about = "Flash-offloaded inference against llama.cpp")]
 struct Args {
     /// Parts to run
-    #[arg(long, value_delimiter = ',', default_value = "dense,small,memory,ladder,scale")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "dense,small,memory,ladder,scale"
+    )]
     only: Vec<Part>,
     /// Also write the figures to this file
     #[arg(long)]
@@ -90,8 +94,17 @@ impl Report {
         println!("Budgets (measured by the kernel, page cache included)");
         let mut worst = 0.0f64;
         let mut kills = 0;
-        let mut rows = vec![["run", "budget MiB", "peak MiB", "limit hits", "major faults", "killed"]
-            .map(str::to_owned)];
+        let mut rows = vec![
+            [
+                "run",
+                "budget MiB",
+                "peak MiB",
+                "limit hits",
+                "major faults",
+                "killed",
+            ]
+            .map(str::to_owned),
+        ];
         for (name, budget, evidence) in &self.budgets {
             worst = worst.max(evidence.peak_bytes as f64 / *budget as f64);
             kills += evidence.oom_kills;
@@ -107,7 +120,13 @@ impl Report {
         println!("{}", lampyris_tests::figures::columns(rows));
         let figures = &mut self.figures;
         let name = "highest peak memory / budget, all runs";
-        figures.judge(name, 100.0 * worst, "%", Level::Measured, Target::AtMost(100.0));
+        figures.judge(
+            name,
+            100.0 * worst,
+            "%",
+            Level::Measured,
+            Target::AtMost(100.0),
+        );
         figures.judge(
             "runs killed for lack of memory",
             kills as f64,

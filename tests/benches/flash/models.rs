@@ -47,7 +47,9 @@ pub(crate) fn relu_small_tokens() -> Result<Vec<u32>> {
 
 /// SmolLM2 with ReLU gates, which set-up builds.
 pub(crate) fn relu_smollm2() -> Result<PathBuf> {
-    let path = Cache::locate()?.root().join("models/SmolLM2-135M-ReLU.gguf");
+    let path = Cache::locate()?
+        .root()
+        .join("models/SmolLM2-135M-ReLU.gguf");
     if !path.exists() {
         bail!(
             "`{}` is missing\n\nhint: run `cargo xtask setup`, which builds it",

@@ -24,7 +24,10 @@ pub(crate) fn bars(
     let draw = || -> Result<(), Box<dyn std::error::Error>> {
         let area = SVGBackend::new(&path, (900, 420)).into_drawing_area();
         area.fill(&WHITE)?;
-        let most = groups.iter().flat_map(|g| &g.1).fold(0.0f64, |a, b| a.max(*b));
+        let most = groups
+            .iter()
+            .flat_map(|g| &g.1)
+            .fold(0.0f64, |a, b| a.max(*b));
         let step = series.len() as f64 + 1.0;
         let mut chart = ChartBuilder::on(&area)
             .caption(title, ("sans-serif", 20))
@@ -49,10 +52,9 @@ pub(crate) fn bars(
                 let left = g as f64 * step + 0.5 + s as f64;
                 Rectangle::new([(left, 0.0), (left + 0.9, group.1[s])], colour.filled())
             });
-            chart
-                .draw_series(bars)?
-                .label(*name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled()));
+            chart.draw_series(bars)?.label(*name).legend(move |(x, y)| {
+                Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled())
+            });
         }
         chart
             .configure_series_labels()

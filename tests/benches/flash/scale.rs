@@ -43,7 +43,10 @@ fn caged(arguments: &[&std::ffi::OsStr]) -> Result<(f64, Evidence)> {
     })?;
     let myself = std::env::current_exe().context("cannot find this program")?;
     let mut command = cage.command(myself);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let start = Instant::now();
     let status = command.status().context("cannot start this program")?;
     let seconds = start.elapsed().as_secs_f64();
@@ -56,9 +59,17 @@ fn caged(arguments: &[&std::ffi::OsStr]) -> Result<(f64, Evidence)> {
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir_in(models::folder()?).context("cannot make a folder")?;
-    let mut rows =
-        vec![["file GB", "packed GB", "pack s", "pack peak MiB", "plan s", "plan peak MiB"]
-            .map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "file GB",
+            "packed GB",
+            "pack s",
+            "pack peak MiB",
+            "plan s",
+            "plan peak MiB",
+        ]
+        .map(str::to_owned),
+    ];
     let mut seconds = Vec::new();
     for half in [true, false] {
         let model = models::with_holes(half, folder.path())?;
@@ -66,7 +77,10 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         let (packing, packed) = caged(&["--pack".as_ref(), model.as_ref(), target.as_ref()])?;
         let (planning, planned) = caged(&["--plan".as_ref(), target.as_ref()])?;
         let gb = |path: &Path| -> Result<String> {
-            Ok(format!("{:.1}", std::fs::metadata(path)?.len() as f64 / 1e9))
+            Ok(format!(
+                "{:.1}",
+                std::fs::metadata(path)?.len() as f64 / 1e9
+            ))
         };
         let name = if half { "20 GB" } else { "40 GB" };
         report.budget(&format!("pack {name}"), LIMIT, packed);
@@ -88,7 +102,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             std::fs::remove_file(file).context("cannot delete a file of the bench")?;
         }
     }
-    println!("Scale: files with holes, under {} MiB\n{}", mib(LIMIT), columns(rows));
+    println!(
+        "Scale: files with holes, under {} MiB\n{}",
+        mib(LIMIT),
+        columns(rows)
+    );
     report.figures.judge(
         "packing 40 GB against 20 GB, time",
         seconds[1] / seconds[0],

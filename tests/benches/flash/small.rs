@@ -16,13 +16,23 @@ const TARGET: f64 = 8.0;
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let model = model_path()?;
     let prompt = &recorded().prompts[0].prompt_tokens;
-    println!("SmolLM2 under {} MiB, {GENERATE} tokens, context {CONTEXT}", mib(LIMIT));
+    println!(
+        "SmolLM2 under {} MiB, {GENERATE} tokens, context {CONTEXT}",
+        mib(LIMIT)
+    );
     let limits = Limits {
         memory: Some(LIMIT),
         disk: None,
     };
     let mut rows = vec![
-        ["threads", "llama.cpp tok/s", "ours tok/s", "ratio", "read/token MiB"].map(str::to_owned),
+        [
+            "threads",
+            "llama.cpp tok/s",
+            "ours tok/s",
+            "ratio",
+            "read/token MiB",
+        ]
+        .map(str::to_owned),
     ];
     let mut best = (0.0, 0.0);
     for threads in [1, 2] {
@@ -52,7 +62,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             ours.tokens == whole.tokens,
             "tokens under the limit differ from those in memory"
         );
-        report.budget(&format!("SmolLM2, 110 MiB, {threads} threads"), LIMIT, evidence);
+        report.budget(
+            &format!("SmolLM2, 110 MiB, {threads} threads"),
+            LIMIT,
+            evidence,
+        );
         let (llama_rate, our_rate) = (1.0 / theirs.steady(), 1.0 / ours.steady());
         if llama_rate > best.0 {
             best = (llama_rate, our_rate);
@@ -64,7 +78,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             format!("{:.1}", our_rate / llama_rate),
             mib(ours.bytes_per_token() as u64),
         ]);
-        let same = theirs.tokens.iter().zip(&ours.tokens).take_while(|(a, b)| a == b);
+        let same = theirs
+            .tokens
+            .iter()
+            .zip(&ours.tokens)
+            .take_while(|(a, b)| a == b);
         println!(
             "{threads} threads: tokens equal to our in-memory run; the first {} of {GENERATE} also to llama.cpp's",
             same.count()
