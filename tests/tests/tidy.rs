@@ -57,6 +57,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
             "lampyris-isa",
             "lampyris-control",
             "lampyris-boards",
+            "lampyris-flash",
             "verilator-sys",
         ],
     ),

@@ -7,6 +7,7 @@ mod debian;
 mod headers;
 mod model;
 mod python;
+mod relu;
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -56,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for pin in &Pins::get().model {
         model::install(&cache, pin)?;
     }
+    relu::install(&cache, &crate::root()?)?;
     headers::install(&cache);
     verify(&cache)
 }
