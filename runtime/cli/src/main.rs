@@ -43,6 +43,8 @@ enum Command {
     TrainPredictor(commands::train_predictor::Args),
     /// Find thresholds that make a model sparse, and what they cost in perplexity
     Calibrate(commands::calibrate::Args),
+    /// Build a model from a public one and the difference that this project ships (SmolLM2 with ReLU)
+    Relufy(commands::relufy::Args),
     /// Say which tools are missing and how to get them
     Doctor(commands::doctor::Args),
     /// Print a completion script
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Pack(args) => commands::pack::run(&args),
         Command::TrainPredictor(args) => commands::train_predictor::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
+        Command::Relufy(args) => commands::relufy::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(

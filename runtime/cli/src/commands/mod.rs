@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 mod memory;
 pub(crate) mod pack;
 mod report;
+pub(crate) mod relufy;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sim;
