@@ -60,6 +60,8 @@ const THREADS: [usize; 4] = [1, 2, 4, 8];
 const THREAD_CHUNKS: [u64; 2] = [32 << 10, 1 << 20];
 /// Bytes in flight at most: what a memory budget would spare for buffers.
 const IN_FLIGHT_MAX: u64 = 32 << 20;
+/// Bytes of the buffers of a measurement at least.
+const REGION_MIN: usize = 2 << 20;
 /// Each point is measured this often, some seconds apart, and the best counts: what else runs on
 /// the machine can only slow it down.
 const PASSES: u32 = 2;
@@ -213,7 +215,10 @@ impl Probe<'_> {
         let mut engine = open(paths, plan.kind, plan.depth)?;
         let alignment = page_size().max(engine.alignment());
         let chunk = plan.chunk as usize;
-        let mut free = AlignedBuf::many(plan.depth, chunk, alignment)?;
+        // Out of a region of the size that rings have, so that it lies in huge pages like theirs.
+        let count = plan.depth.max(REGION_MIN.div_ceil(chunk));
+        let mut free = AlignedBuf::many(count, chunk, alignment)?;
+        free.truncate(plan.depth);
         // Whole chunks inside the file; a sequence begins anywhere.
         let places = self.target.size / plan.chunk;
         let mut place = self.random.u64(0..places);
