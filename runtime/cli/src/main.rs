@@ -45,6 +45,8 @@ enum Command {
     Calibrate(commands::calibrate::Args),
     /// Build a model from a public one and the difference that this project ships (SmolLM2 with ReLU)
     Relufy(commands::relufy::Args),
+    /// Measure a disk for the layout and the scheduling of models that are larger than memory
+    Probe(commands::probe::Args),
     /// Say which tools are missing and how to get them
     Doctor(commands::doctor::Args),
     /// Print a completion script
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::TrainPredictor(args) => commands::train_predictor::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Relufy(args) => commands::relufy::run(&args),
+        Command::Probe(args) => commands::probe::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(

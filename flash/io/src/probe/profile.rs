@@ -94,6 +94,8 @@ const ASSUMED_RATE: f64 = 500e6;
 /// Latencies that overlap at most.
 const ASSUMED_OVERLAP: u32 = 8;
 
+/// Smaller reads cost the processor more than they can gain in order.
+const CHUNK_MIN: u64 = 256 << 10;
 /// Share of the best rate that the recommended chunk must reach.
 const CLOSE: f64 = 0.9;
 

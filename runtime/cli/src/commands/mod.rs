@@ -9,6 +9,7 @@ pub(crate) mod forecast;
 pub(crate) mod inspect;
 mod memory;
 pub(crate) mod pack;
+pub(crate) mod probe;
 mod report;
 pub(crate) mod relufy;
 pub(crate) mod run;
