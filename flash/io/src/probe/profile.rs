@@ -176,8 +176,10 @@ impl Profile {
 
 /// The smallest chunk and then the smallest depth that come close to the best rate in order.
 pub(super) fn recommend(points: &[Point], engine: &str) -> Recommendation {
-    let fit =
-        |p: &&Point| p.pattern == Pattern::Sequential && p.threads.is_none() && p.engine == engine;
+    let fit = |p: &&Point| {
+        let table = p.pattern == Pattern::Sequential && p.threads.is_none();
+        table && p.engine == engine && p.chunk >= CHUNK_MIN
+    };
     let best = points.iter().filter(fit).map(|p| p.bytes_per_second).max();
     let close = best.unwrap_or(0) as f64 * CLOSE;
     points
