@@ -1,6 +1,7 @@
 //! Project tasks. Each subcommand is a module of its own; `cargo xtask help` lists them.
 
 mod bench;
+mod cross;
 mod demo;
 mod generate;
 mod lint;
@@ -34,6 +35,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Set up and run every test
     Test(suite::Arguments),
+    /// Test on emulated ARM64 processors, type-check for macOS
+    Cross(cross::Arguments),
     /// Write the generated files again
     Gen(generate::Arguments),
     /// Check formatting, Rust lints and RTL lints of every configuration
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => suite::run(&arguments),
+        Task::Cross(arguments) => cross::run(&arguments),
         Task::Gen(arguments) => generate::run(&arguments),
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),

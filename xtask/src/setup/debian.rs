@@ -14,32 +14,101 @@ pub(crate) struct Unpacked {
 }
 
 impl Unpacked {
+    fn new(cache: &Cache) -> Result<Unpacked> {
+        for program in ["apt-get", "dpkg-deb"] {
+            if !succeeds(Command::new(program).arg("--version")) {
+                bail!("this system has no `{program}` to download packages with");
+            }
+        }
+        let folder = tempfile::Builder::new()
+            .prefix(".debian-")
+            .tempdir_in(cache.root())
+            .with_context(|| format!("cannot write in `{}`", cache.root().display()))?;
+        Ok(Unpacked { folder })
+    }
+
     /// The folder that stands for `/` in the packages.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
+    }
+
+    fn extract(&self, cache: &Cache, package: &Path) -> Result<()> {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("--extract").arg(package).arg(self.root());
+        logged(&mut command, &cache.logs().join("dpkg-deb.log"))
     }
 }
 
 /// Downloads the packages and unpacks them beside each other, on the cache's file system.
 pub(crate) fn unpack(cache: &Cache, packages: &[String]) -> Result<Unpacked> {
-    for program in ["apt-get", "dpkg-deb"] {
-        if !succeeds(Command::new(program).arg("--version")) {
-            bail!("this system has no `{program}` to download packages with");
-        }
-    }
-    let folder = tempfile::Builder::new()
-        .prefix(".debian-")
-        .tempdir_in(cache.root())
-        .with_context(|| format!("cannot write in `{}`", cache.root().display()))?;
-    download(cache, packages, folder.path())?;
-    let unpacked = Unpacked { folder };
+    let unpacked = Unpacked::new(cache)?;
     let folder = unpacked.folder.path();
+    download(cache, packages, folder)?;
     for package in files(folder, "", ".deb")? {
-        let mut command = Command::new("dpkg-deb");
-        command.arg("--extract").arg(package).arg(unpacked.root());
-        logged(&mut command, &cache.logs().join("dpkg-deb.log"))?;
+        unpacked.extract(cache, &package)?;
     }
     Ok(unpacked)
+}
+
+/// Downloads `programs` with whatever of their dependencies this system lacks, and `twins`, which
+/// are packages among these for the machine `architecture`, alone and of the same versions. Unpacks
+/// all beside each other. The system's own packages, and what architectures it knows, stay as they
+/// are.
+pub(crate) fn unpack_cross(
+    cache: &Cache,
+    programs: &[String],
+    twins: &[String],
+    architecture: &str,
+) -> Result<Unpacked> {
+    let unpacked = Unpacked::new(cache)?;
+    let folder = unpacked.folder.path();
+    let lists = Lists::new(folder, &[HOST, architecture])?;
+    let updated = lists.update(cache);
+    let mut command = lists.apt();
+    // Nothing is installed, so the locks, which need root, are not needed. Reinstalling fetches
+    // programs that the system has, too: their libraries must lie beside the twins.
+    command.args(["-o", "Debug::NoLocking=1", "install", "--download-only"]);
+    command.args(["--yes", "--reinstall", "--no-install-recommends"]);
+    command.args(programs);
+    let result = logged(&mut command, &cache.logs().join("apt-install.log"));
+    blame(updated, result)?;
+    for twin in twins {
+        let package = files(&lists.archives, &format!("{twin}_"), ".deb")?;
+        let [package] = package.as_slice() else {
+            bail!(
+                "apt brought {} files of `{twin}`, wanted one",
+                package.len()
+            );
+        };
+        let mut command = lists.apt();
+        let version = version(package)?;
+        let twin = format!("{twin}:{architecture}={version}");
+        command.current_dir(folder).args(["download", &twin]);
+        logged(&mut command, &cache.logs().join("apt-download.log"))?;
+    }
+    for from in [&lists.archives, folder] {
+        for package in files(from, "", ".deb")? {
+            unpacked.extract(cache, &package)?;
+            // Unpacked, they take gigabytes together with their files.
+            fs::remove_file(&package)
+                .with_context(|| format!("cannot delete `{}`", package.display()))?;
+        }
+    }
+    Ok(unpacked)
+}
+
+/// Debian's name for the machine that the cross tools run on.
+const HOST: &str = "amd64";
+
+/// The version inside a package file.
+fn version(package: &Path) -> Result<String> {
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--field").arg(package).arg("Version");
+    let output = command.output().context("cannot run `dpkg-deb`")?;
+    if !output.status.success() {
+        bail!("`{}` is not a Debian package", package.display());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The files of `folder` whose names begin and end so.
@@ -62,24 +131,66 @@ pub(crate) fn files(folder: &Path, start: &str, end: &str) -> Result<Vec<PathBuf
 /// checks them against the system's keys, and the packages against them, in both cases.
 fn download(cache: &Cache, packages: &[String], folder: &Path) -> Result<()> {
     let log = cache.logs().join("apt-download.log");
-    if logged(&mut fetch(packages, folder), &log).is_ok() {
+    if logged(&mut fetch(Command::new("apt-get"), packages, folder), &log).is_ok() {
         return Ok(());
     }
-    let lists = folder.join("lists");
-    let archives = folder.join("archives");
-    for folder in [&lists, &archives] {
-        let partial = folder.join("partial");
-        fs::create_dir_all(&partial)
-            .with_context(|| format!("cannot create `{}`", partial.display()))?;
+    let lists = Lists::new(folder, &[])?;
+    let updated = lists.update(cache);
+    let result = logged(&mut fetch(lists.apt(), packages, folder), &log);
+    blame(updated, result)
+}
+
+/// One broken source of several fails the update of the lists too; whether the packages come is
+/// what counts.
+fn blame(updated: Result<()>, result: Result<()>) -> Result<()> {
+    match (updated, result) {
+        (_, Ok(())) => Ok(()),
+        (Err(cause), Err(_)) => {
+            Err(cause.context("apt has no usable package lists, and cannot renew them"))
+        }
+        (Ok(()), Err(error)) => Err(error),
     }
-    let private = |command: &mut Command| {
+}
+
+/// Package lists of our own.
+struct Lists {
+    lists: PathBuf,
+    archives: PathBuf,
+    architectures: Vec<String>,
+}
+
+impl Lists {
+    /// Folders for the lists; without `architectures` they are for those of the system.
+    fn new(folder: &Path, architectures: &[&str]) -> Result<Lists> {
+        let lists = folder.join("lists");
+        let archives = folder.join("archives");
+        for folder in [&lists, &archives] {
+            let partial = folder.join("partial");
+            fs::create_dir_all(&partial)
+                .with_context(|| format!("cannot create `{}`", partial.display()))?;
+        }
+        Ok(Lists {
+            lists,
+            archives,
+            architectures: architectures.iter().map(|&name| name.to_owned()).collect(),
+        })
+    }
+
+    /// apt with these lists.
+    fn apt(&self) -> Command {
+        let mut command = Command::new("apt-get");
         for (key, folder) in [
-            ("Dir::State::lists", &lists),
-            ("Dir::Cache::archives", &archives),
+            ("Dir::State::lists", &self.lists),
+            ("Dir::Cache::archives", &self.archives),
         ] {
             command
                 .arg("-o")
                 .arg(format!("{key}={}/", folder.display()));
+        }
+        for name in &self.architectures {
+            command
+                .arg("-o")
+                .arg(format!("APT::Architectures::={name}"));
         }
         // Keep the index caches out of the system's folder as well. Under root apt would drop to
         // a user that cannot write here.
@@ -90,29 +201,23 @@ fn download(cache: &Cache, packages: &[String], folder: &Path) -> Result<()> {
         ] {
             command.args(["-o", option]);
         }
-    };
-    let mut update = Command::new("apt-get");
-    // Without the option, apt takes sources that it cannot reach for a success.
-    update.args(["update", "-o", "APT::Update::Error-Mode=any"]);
-    private(&mut update);
-    // One broken source of several fails it too; whether the packages come is what counts.
-    let updated = logged(&mut update, &cache.logs().join("apt-update.log"));
-    let mut command = fetch(packages, folder);
-    private(&mut command);
-    let result = logged(&mut command, &log);
-    match (updated, result) {
-        (_, Ok(())) => Ok(()),
-        (Err(cause), Err(_)) => {
-            Err(cause.context("apt has no usable package lists, and cannot renew them"))
+        command
+    }
+
+    fn update(&self, cache: &Cache) -> Result<()> {
+        let mut update = self.apt();
+        // Without the first option, apt takes sources that it cannot reach for a success.
+        for option in ["APT::Update::Error-Mode=any", "Acquire::Languages=none"] {
+            update.args(["-o", option]);
         }
-        (Ok(()), Err(error)) => Err(error),
+        update.arg("update");
+        logged(&mut update, &cache.logs().join("apt-update.log"))
     }
 }
 
-fn fetch(packages: &[String], folder: &Path) -> Command {
-    let mut command = Command::new("apt-get");
-    command.current_dir(folder).arg("download").args(packages);
-    command
+fn fetch(mut apt: Command, packages: &[String], folder: &Path) -> Command {
+    apt.current_dir(folder).arg("download").args(packages);
+    apt
 }
 
 #[cfg(test)]

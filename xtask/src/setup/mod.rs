@@ -3,6 +3,7 @@
 //! Every step looks first whether its result is there, makes it under another name and renames it
 //! when complete. So an interrupted setup goes on where it stopped, and a second one does nothing.
 
+pub(crate) mod cross;
 mod debian;
 mod headers;
 mod model;
@@ -30,16 +31,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let cache = Cache::locate()?;
-    let root = cache.root();
-    fs::create_dir_all(root).with_context(|| format!("cannot create `{}`", root.display()))?;
-    // Two setups at once would install into the same environment.
-    let lock = root.join("setup.lock");
-    let lock =
-        File::create(&lock).with_context(|| format!("cannot create `{}`", lock.display()))?;
-    if lock.try_lock().is_err() {
-        eprintln!("another setup is running; waiting for it");
-        lock.lock().context("cannot lock the cache")?;
-    }
+    let _lock = lock(&cache, "setup")?;
     prerequisites(&cache)?;
     python::environment(&cache)?;
     let groups: &[Group] = if arguments.bench {
@@ -60,6 +52,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     relu::install(&cache, &crate::root()?)?;
     headers::install(&cache);
     verify(&cache)
+}
+
+/// Keeps other setups of this name out until the value is dropped: two at once would install into
+/// the same folders.
+pub(crate) fn lock(cache: &Cache, name: &str) -> Result<File> {
+    let root = cache.root();
+    fs::create_dir_all(root).with_context(|| format!("cannot create `{}`", root.display()))?;
+    let lock = root.join(format!("{name}.lock"));
+    let lock =
+        File::create(&lock).with_context(|| format!("cannot create `{}`", lock.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("another setup is running; waiting for it");
+        lock.lock().context("cannot lock the cache")?;
+    }
+    Ok(lock)
 }
 
 /// What setup cannot install itself.

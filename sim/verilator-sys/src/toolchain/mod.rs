@@ -8,6 +8,7 @@
 //! | `venv/` | Python environment with the pinned packages |
 //! | `models/` | model files |
 //! | `debian/` | headers unpacked from Debian packages |
+//! | `cross/` | compiler, linker and emulator for other machines |
 //! | `verilated/` | compiled designs |
 //! | `logs/` | output of installers |
 
@@ -82,6 +83,11 @@ impl Cache {
     /// Unpacked Debian packages.
     pub fn debian(&self) -> PathBuf {
         self.root.join("debian")
+    }
+
+    /// Tools for other machines, unpacked.
+    pub fn cross(&self) -> PathBuf {
+        self.root.join("cross")
     }
 
     /// Compiled designs.

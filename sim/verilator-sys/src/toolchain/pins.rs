@@ -76,6 +76,10 @@ pub struct DebianPins {
     pub fst_headers: Vec<String>,
     /// pip as a wheel, for interpreters that bring none.
     pub pip_wheel: Vec<String>,
+    /// Programs that compile for other machines and run what was compiled.
+    pub cross: Vec<String>,
+    /// Packages among them that the other machine needs in its own build as well.
+    pub cross_twins: Vec<String>,
 }
 
 impl Pins {
