@@ -69,6 +69,12 @@ pub(crate) fn backend(isa: Isa) -> Option<&'static dyn Backend> {
         Isa::Avx2 if crate::x86::Avx2::detected() => Some(&crate::x86::Avx2),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni if crate::x86::Avx512::detected() => Some(&crate::x86::Avx512),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon if crate::arm::Neon::detected() => Some(&crate::arm::Neon),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod if crate::arm::NeonDotprod::detected() => Some(&crate::arm::NeonDotprod),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm if crate::arm::NeonI8mm::detected() => Some(&crate::arm::NeonI8mm),
         _ => None,
     }
 }

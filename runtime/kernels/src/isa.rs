@@ -12,6 +12,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// ARM64 with what each has.
+    Neon,
     /// ARM64 with the dot product extension (`sdot`).
     NeonDotprod,
     /// ARM64 with `sdot` and 8-bit matrix products (`smmla`).
@@ -20,10 +22,11 @@ pub enum Isa {
 
 impl Isa {
     /// All, the fastest of each architecture last.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Scalar,
         Self::Avx2,
         Self::Avx512Vnni,
+        Self::Neon,
         Self::NeonDotprod,
         Self::NeonI8mm,
     ];
@@ -34,6 +37,7 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
             Self::NeonI8mm => "neon-i8mm",
         }

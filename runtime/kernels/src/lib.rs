@@ -31,6 +31,8 @@
 //! ```
 
 mod activations;
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod attention;
 mod backend;
 mod error;
@@ -40,7 +42,7 @@ mod error;
 )]
 mod float;
 #[cfg_attr(
-    not(target_arch = "x86_64"),
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
     allow(
         dead_code,
         unused_imports,

@@ -65,6 +65,18 @@ pub(crate) trait Ints: Simd {
     /// Dot product of a block of such codes, the offset left in, with `x`.
     fn dot_signed(self, codes: &[Self::I; GROUPS], x: &[i8; BLOCK]) -> Self::I;
 
+    /// Whether [`dots`](Self::dots) is faster than [`dot`](Self::dot) twice.
+    const PAIRS: bool = false;
+    /// Codes of a block as [`dots`](Self::dots) wants them.
+    fn packed(self, codes: [Self::I; GROUPS]) -> [Self::I; GROUPS] {
+        codes
+    }
+    /// Dot products of `4 N` packed codes, signed or not, of each row with two rows of activations.
+    fn dots<const N: usize>(self, codes: &[Self::I], x: [&[i8]; 2]) -> [Self::I; 2] {
+        let _ = (codes, x);
+        unreachable!("asked for where PAIRS is false")
+    }
+
     /// Asks for the cache line at `x`, which need not exist.
     fn prefetch(self, x: *const u8);
 }

@@ -2,7 +2,7 @@
 
 use super::formats::{Block, Format, Sink};
 use super::{GROUPS, Ints, Rows};
-use crate::activations::{BLOCK, Tokens};
+use crate::activations::{BLOCK, BlockMeta, Tokens};
 use crate::backend::{TILE_ROWS, Tile};
 use crate::simd::LANES;
 
@@ -12,6 +12,18 @@ const CHUNK: usize = 32;
 /// Columns between two looks at what to prefetch: one super-block.
 const STEP: usize = 256;
 const LINE: usize = 64;
+
+/// Block `b` of token `t`.
+#[inline(always)]
+fn activations<'a>(x: &Tokens<'a>, t: usize, b: usize) -> (&'a [i8; BLOCK], &'a BlockMeta) {
+    debug_assert!(t < x.count && b < x.blocks);
+    let i = t * x.blocks + b;
+    // SAFETY: `q` and `meta` hold `count * blocks` blocks.
+    unsafe {
+        let q = x.q.as_ptr().add(i * BLOCK).cast::<[i8; BLOCK]>();
+        (&*q, x.meta.get_unchecked(i))
+    }
+}
 
 /// What `block` adds for token `t`: see [`Backend::tile`](crate::backend::Backend::tile).
 #[inline(always)]
@@ -23,41 +35,81 @@ fn step<S: Ints, F: Format>(
     t: usize,
     b: usize,
 ) -> S::V {
-    debug_assert!(t < x.count && b < x.blocks);
-    let i = t * x.blocks + b;
-    // SAFETY: `q` and `meta` hold `count * blocks` blocks.
-    let (q, meta) = unsafe {
-        let q = x.q.as_ptr().add(i * BLOCK).cast::<[i8; BLOCK]>();
-        (&*q, x.meta.get_unchecked(i))
-    };
-    // All of these are integers below 2^24, so nothing is rounded until the scale.
-    let dot = if F::HAS_HALVES {
-        let mut parts = block.halves;
-        for (h, part) in parts.iter_mut().enumerate() {
+    let (q, meta) = activations(x, t, b);
+    let mut dots = [block.codes[0]; 2];
+    if F::HAS_HALVES {
+        for (h, dot) in dots.iter_mut().enumerate() {
             let range = h * GROUPS / 2..(h + 1) * GROUPS / 2;
-            let dot = match F::MAX {
+            *dot = match F::MAX {
                 63 => s.dot::<4, 63>(&block.codes[range], &q[h * BLOCK / 2..]),
                 _ => s.dot::<4, 127>(&block.codes[range], &q[h * BLOCK / 2..]),
             };
-            let offset = s.splat(F::OFFSET * meta.halves[h]);
-            *part = s.mul(s.sub(s.to_float(dot), offset), *part);
         }
-        s.add(parts[0], parts[1])
     } else if F::SIGNED {
-        let dot = s.to_float(s.dot_signed(&block.codes, q));
-        match S::SIGNED_OFFSET {
-            0.0 => dot,
-            offset => s.sub(dot, s.splat(offset * meta.sum)),
-        }
+        dots[0] = s.dot_signed(&block.codes, q);
     } else {
-        let dot = match F::MAX {
+        dots[0] = match F::MAX {
             15 => s.dot::<GROUPS, 15>(&block.codes, q),
             31 => s.dot::<GROUPS, 31>(&block.codes, q),
             _ => s.dot::<GROUPS, 127>(&block.codes, q),
         };
-        match F::OFFSET {
-            0.0 => s.to_float(dot),
-            offset => s.sub(s.to_float(dot), s.splat(offset * meta.sum)),
+    }
+    scaled::<S, F>(s, sum, block, dots, meta)
+}
+
+/// [`step`] for tokens `t` and `u`, with [packed](Ints::packed) codes.
+#[inline(always)]
+fn two_steps<S: Ints, F: Format>(
+    s: S,
+    sums: [S::V; 2],
+    block: &Block<S>,
+    x: &Tokens<'_>,
+    [t, u]: [usize; 2],
+    b: usize,
+) -> [S::V; 2] {
+    let ((qt, mt), (qu, mu)) = (activations(x, t, b), activations(x, u, b));
+    let [[t0, u0], [t1, u1]] = if F::HAS_HALVES {
+        let (first, second) = block.codes.split_at(GROUPS / 2);
+        let half = BLOCK / 2;
+        [
+            s.dots::<4>(first, [qt, qu]),
+            s.dots::<4>(second, [&qt[half..], &qu[half..]]),
+        ]
+    } else {
+        [s.dots::<GROUPS>(&block.codes, [qt, qu]); 2]
+    };
+    [
+        scaled::<S, F>(s, sums[0], block, [t0, t1], mt),
+        scaled::<S, F>(s, sums[1], block, [u0, u1], mu),
+    ]
+}
+
+/// `sum` and a block's dot product, of which it has two if it has halves, with its scales.
+#[inline(always)]
+fn scaled<S: Ints, F: Format>(
+    s: S,
+    sum: S::V,
+    block: &Block<S>,
+    dots: [S::I; 2],
+    meta: &BlockMeta,
+) -> S::V {
+    // All of these are integers below 2^24, so nothing is rounded until the scale.
+    let dot = if F::HAS_HALVES {
+        let mut parts = block.halves;
+        for (h, part) in parts.iter_mut().enumerate() {
+            let offset = s.splat(F::OFFSET * meta.halves[h]);
+            *part = s.mul(s.sub(s.to_float(dots[h]), offset), *part);
+        }
+        s.add(parts[0], parts[1])
+    } else {
+        let dot = s.to_float(dots[0]);
+        let left_in = match F::SIGNED {
+            true => S::SIGNED_OFFSET,
+            false => F::OFFSET,
+        };
+        match left_in {
+            0.0 => dot,
+            offset => s.sub(dot, s.splat(offset * meta.sum)),
         }
     };
     let mut value = s.mul(block.scale, dot);
@@ -177,7 +229,11 @@ impl<S: Ints, F: Format> Sink<S> for Store<'_, F> {
     #[inline(always)]
     fn block(&mut self, s: S, index: usize, block: Block<S>) {
         let i = index - self.buffer.first;
-        for (codes, to) in block.codes.into_iter().zip(&mut self.buffer.codes[i]) {
+        let codes = match S::PAIRS {
+            true => s.packed(block.codes),
+            false => block.codes,
+        };
+        for (codes, to) in codes.into_iter().zip(&mut self.buffer.codes[i]) {
             s.store_int(codes, to);
         }
         s.store(block.scale, &mut self.buffer.scale[i]);
@@ -279,8 +335,18 @@ fn pass<S: Ints, F: Format, const N: usize>(
     }
     for i in 0..count {
         let block = buffer.block::<S, F>(s, i);
-        for n in 0..N {
-            sums[n] = step::<S, F>(s, sums[n], &block, x, t + n, buffer.first + i);
+        let b = buffer.first + i;
+        if S::PAIRS {
+            for n in (0..N).step_by(2) {
+                // An odd token is its own neighbour.
+                let m = (n + 1).min(N - 1);
+                let pair = two_steps::<S, F>(s, [sums[n], sums[m]], &block, x, [t + n, t + m], b);
+                [sums[n], sums[m]] = pair;
+            }
+        } else {
+            for n in 0..N {
+                sums[n] = step::<S, F>(s, sums[n], &block, x, t + n, b);
+            }
         }
     }
     for n in 0..N {
