@@ -182,6 +182,7 @@ fn situation(
         threads: pool.threads(),
         isa: kernels.isa().name(),
         io: engine.name().to_owned(),
+        notes: engine.notes().iter().map(ToString::to_string).collect(),
         compute,
         neurons: neurons.map(|n| (n.least, n.most)),
     })

@@ -148,6 +148,8 @@ pub struct Plan {
     pub compute: Rate,
     /// Expected speed.
     pub forecast: Forecast,
+    /// Where files are read in another way than was asked for, and why.
+    pub notes: Vec<String>,
     /// What would make it faster, the most effective first.
     pub advice: Vec<String>,
 }
@@ -288,6 +290,9 @@ impl fmt::Display for Plan {
             self.compute.bytes_per_second / 1e9,
             self.compute.source,
         )?;
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
+        }
         for advice in &self.advice {
             writeln!(f, "  faster: {advice}")?;
         }

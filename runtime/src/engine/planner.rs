@@ -34,6 +34,8 @@ pub(crate) struct Situation {
     pub(crate) threads: usize,
     pub(crate) isa: &'static str,
     pub(crate) io: String,
+    /// What the reader says about itself.
+    pub(crate) notes: Vec<String>,
     pub(crate) compute: Rate,
     /// Bytes of the least and of the best useful neuron cache, if the FFN is sparse.
     pub(crate) neurons: Option<(u64, u64)>,
@@ -342,28 +344,7 @@ impl Planner<'_> {
     ) -> Planned {
         let situation = self.situation;
         let mut lines = division.lines;
-        let used: u64 = lines.iter().map(|l| l.bytes).sum::<u64>() + layout.arena_bytes as u64;
-        let mut left = budget.saturating_sub(used);
-        let mut weights = layout.arena_bytes as u64;
-        // What remains goes to an embedding of its own, then to neurons.
-        let table = match &self.index.output {
-            Some(_) if layout.units.is_empty() && self.index.token_embd.bytes() <= left => {
-                weights += self.index.token_embd.bytes();
-                left -= self.index.token_embd.bytes();
-                true
-            }
-            _ => false,
-        };
-        if let Some((least, best)) = situation.neurons {
-            let neurons = least + left.min(best - least);
-            for line in lines.iter_mut().filter(|l| l.what == Use::Neurons) {
-                line.bytes = neurons;
-            }
-        }
-        lines.push(MemoryLine {
-            what: Use::Weights,
-            bytes: weights,
-        });
+        let table = self.give_out(&mut lines, &layout, budget);
         let storage = self.options.storage.clone().unwrap_or(Rate {
             bytes_per_second: ASSUMED_RATE,
             source: "assumed; `lampyris probe` measures it".to_owned(),
@@ -389,6 +370,7 @@ impl Planner<'_> {
             threads: situation.threads,
             isa: situation.isa,
             io: situation.io.clone(),
+            notes: situation.notes.clone(),
             forecast: plan::forecast(layout.read_bytes, &storage, computed, &situation.compute),
             storage,
             compute: situation.compute.clone(),
@@ -405,6 +387,32 @@ impl Planner<'_> {
             shape: division.shape,
             table,
         }
+    }
+
+    /// Adds the weights to the lines. What remains goes to an embedding of its own (then true is
+    /// returned) and to neurons.
+    fn give_out(&self, lines: &mut Vec<MemoryLine>, layout: &Layout, budget: u64) -> bool {
+        let mut weights = layout.arena_bytes as u64;
+        let used: u64 = lines.iter().map(|l| l.bytes).sum();
+        let mut left = budget.saturating_sub(used + weights);
+        let table = self.index.output.is_some()
+            && layout.units.is_empty()
+            && self.index.token_embd.bytes() <= left;
+        if table {
+            weights += self.index.token_embd.bytes();
+            left -= self.index.token_embd.bytes();
+        }
+        if let Some((least, best)) = self.situation.neurons {
+            let neurons = least + left.min(best - least);
+            for line in lines.iter_mut().filter(|l| l.what == Use::Neurons) {
+                line.bytes = neurons;
+            }
+        }
+        lines.push(MemoryLine {
+            what: Use::Weights,
+            bytes: weights,
+        });
+        table
     }
 
     /// The error for a budget below the minimum, with the nearest setting that fits.

@@ -6,108 +6,115 @@ use lampyris_import::source::{Role, TensorRef};
 
 use super::*;
 
+/// Keys before RoPE and values of the remembered positions.
+type Remembered = Vec<(Vec<f32>, Vec<f32>)>;
+
 /// A Llama in f32 that keeps keys before RoPE and numbers positions within the cache, as the
-/// paper does. Returns the logits after every token.
-fn streaming_llm(model: &Model, tokens: &[u32], sinks: usize, cache: usize) -> Vec<Vec<f32>> {
-    let spec = model.spec();
-    let rope = spec.rope().unwrap();
-    let d = spec.d_model;
-    let find = |role: Role, layer: Option<usize>| -> Vec<f32> {
+/// paper does.
+struct Paper<'m> {
+    model: &'m Model,
+    sinks: usize,
+    cache: usize,
+}
+
+const LAYER: [Role; 7] = [
+    Role::AttnQ,
+    Role::AttnK,
+    Role::AttnV,
+    Role::AttnOutput,
+    Role::FfnGate,
+    Role::FfnUp,
+    Role::FfnDown,
+];
+
+fn multiply(w: &[f32], x: &[f32]) -> Vec<f32> {
+    w.chunks(x.len())
+        .map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum())
+        .collect()
+}
+
+fn add(x: &mut [f32], delta: &[f32]) {
+    x.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
+}
+
+impl Paper<'_> {
+    fn weights(&self, role: Role, layer: Option<usize>) -> Vec<f32> {
         let prefix = layer.map(|i| format!("blk.{i}.")).unwrap_or_default();
         let name = format!("{prefix}{}.weight", role.name());
-        let tensors: Vec<&TensorRef> = model.tensors();
+        let tensors: Vec<&TensorRef> = self.model.tensors();
         let tensor = tensors.into_iter().find(|t| t.name == name).unwrap();
-        model.tensor_f32(tensor).unwrap()
-    };
-    let multiply = |w: &[f32], x: &[f32]| -> Vec<f32> {
-        w.chunks(x.len())
-            .map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum())
-            .collect()
-    };
-    let norm = |x: &[f32]| -> Vec<f32> {
+        self.model.tensor_f32(tensor).unwrap()
+    }
+
+    fn norm(&self, x: &[f32]) -> Vec<f32> {
         let mean = x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32;
-        x.iter()
-            .map(|v| v / (mean + spec.norm.eps).sqrt())
-            .collect()
-    };
-    let rotate = |x: &[f32], position: usize| -> Vec<f32> {
-        let angles = rope.cos_sin(position);
+        let scale = (mean + self.model.spec().norm.eps).sqrt();
+        x.iter().map(|v| v / scale).collect()
+    }
+
+    fn rotate(&self, x: &[f32], position: usize) -> Vec<f32> {
+        let angles = self.model.spec().rope().unwrap().cos_sin(position);
         x.chunks(2)
             .zip(&angles)
             .flat_map(|(p, (c, s))| [p[0] * c - p[1] * s, p[0] * s + p[1] * c])
             .collect()
-    };
-    let weights: Vec<Vec<Vec<f32>>> = (0..spec.layers.len())
-        .map(|i| {
-            [
-                Role::AttnQ,
-                Role::AttnK,
-                Role::AttnV,
-                Role::AttnOutput,
-                Role::FfnGate,
-                Role::FfnUp,
-                Role::FfnDown,
-            ]
-            .map(|role| find(role, Some(i)))
-            .to_vec()
-        })
-        .collect();
-    let (embedding, head) = (find(Role::TokenEmbd, None), find(Role::Output, None));
-    let mut caches: Vec<Vec<(Vec<f32>, Vec<f32>)>> = vec![Vec::new(); spec.layers.len()];
-    let mut all = Vec::new();
-    for &token in tokens {
-        let mut x = embedding[token as usize * d..][..d].to_vec();
-        for ((layer, w), cache_of) in spec.layers.iter().zip(&weights).zip(&mut caches) {
-            let h = norm(&x);
-            let (q, k, v) = (
-                multiply(&w[0], &h),
-                multiply(&w[1], &h),
-                multiply(&w[2], &h),
-            );
-            cache_of.push((k, v));
-            if cache_of.len() > cache {
-                cache_of.remove(sinks);
-            }
-            let here = cache_of.len() - 1;
-            let dim = layer.head_dim_k;
-            let mut attention = Vec::new();
-            for (n, q) in q.chunks(dim).enumerate() {
-                let kv = n / (layer.n_heads / layer.n_kv_heads) * dim;
-                let q = rotate(q, here);
-                let scores: Vec<f32> = cache_of
-                    .iter()
-                    .enumerate()
-                    .map(|(i, (k, _))| {
-                        let k = rotate(&k[kv..kv + dim], i);
-                        let dot: f32 = q.iter().zip(&k).map(|(a, b)| a * b).sum();
-                        dot / (dim as f32).sqrt()
-                    })
-                    .collect();
-                let max = scores.iter().copied().fold(f32::MIN, f32::max);
-                let sum: f32 = scores.iter().map(|s| (s - max).exp()).sum();
-                for j in 0..dim {
-                    let values = cache_of.iter().zip(&scores);
-                    attention.push(
-                        values
-                            .map(|((_, v), s)| (s - max).exp() / sum * v[kv + j])
-                            .sum(),
-                    );
-                }
-            }
-            let delta = multiply(&w[3], &attention);
-            x.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
-            let h = norm(&x);
-            let gate = multiply(&w[4], &h)
-                .into_iter()
-                .map(|g| g / (1.0 + (-g).exp()));
-            let up = multiply(&w[5], &h);
-            let inner: Vec<f32> = gate.zip(up).map(|(g, u)| g * u).collect();
-            let delta = multiply(&w[6], &inner);
-            x.iter_mut().zip(delta).for_each(|(x, d)| *x += d);
-        }
-        all.push(multiply(&head, &norm(&x)));
     }
-    all
+
+    /// Attention of the newest position, which is in the cache already.
+    fn attend(&self, q: &[f32], seen: &Remembered) -> Vec<f32> {
+        let layer = &self.model.spec().layers[0];
+        let dim = layer.head_dim_k;
+        let mut out = Vec::new();
+        for (n, q) in q.chunks(dim).enumerate() {
+            let kv = n / (layer.n_heads / layer.n_kv_heads) * dim;
+            let q = self.rotate(q, seen.len() - 1);
+            let score = |(i, (k, _)): (usize, &(Vec<f32>, Vec<f32>))| -> f32 {
+                let k = self.rotate(&k[kv..kv + dim], i);
+                let dot: f32 = q.iter().zip(&k).map(|(a, b)| a * b).sum();
+                dot / (dim as f32).sqrt()
+            };
+            let scores: Vec<f32> = seen.iter().enumerate().map(score).collect();
+            let max = scores.iter().copied().fold(f32::MIN, f32::max);
+            let weights: Vec<f32> = scores.iter().map(|s| (s - max).exp()).collect();
+            let sum: f32 = weights.iter().sum();
+            for j in 0..dim {
+                let values = seen.iter().zip(&weights);
+                out.push(values.map(|((_, v), w)| w / sum * v[kv + j]).sum());
+            }
+        }
+        out
+    }
+
+    /// The logits after every token.
+    fn logits(&self, tokens: &[u32]) -> Vec<Vec<f32>> {
+        let layers = self.model.spec().layers.len();
+        let weights: Vec<_> = (0..layers)
+            .map(|i| LAYER.map(|role| self.weights(role, Some(i))))
+            .collect();
+        let embedding = self.weights(Role::TokenEmbd, None);
+        let head = self.weights(Role::Output, None);
+        let mut caches: Vec<Remembered> = vec![Vec::new(); layers];
+        let mut all = Vec::new();
+        for &token in tokens {
+            let mut x = embedding[token as usize * WIDTH..][..WIDTH].to_vec();
+            for ([q, k, v, o, gate, up, down], seen) in weights.iter().zip(&mut caches) {
+                let h = self.norm(&x);
+                seen.push((multiply(k, &h), multiply(v, &h)));
+                if seen.len() > self.cache {
+                    seen.remove(self.sinks);
+                }
+                add(&mut x, &multiply(o, &self.attend(&multiply(q, &h), seen)));
+                let h = self.norm(&x);
+                let gate = multiply(gate, &h)
+                    .into_iter()
+                    .map(|g| g / (1.0 + (-g).exp()));
+                let inner: Vec<f32> = gate.zip(multiply(up, &h)).map(|(g, u)| g * u).collect();
+                add(&mut x, &multiply(down, &inner));
+            }
+            all.push(multiply(&head, &self.norm(&x)));
+        }
+        all
+    }
 }
 
 fn with_ring(context: usize, sinks: usize) -> impl FnOnce(&mut Options) {
@@ -123,7 +130,12 @@ fn a_text_longer_than_the_ring_matches_the_paper() {
     let model = Model::open(&path.path).unwrap();
     let tokens = tokens(150, 9);
     for (context, sinks) in [(24, 4), (17, 1), (20, 0)] {
-        let expected = streaming_llm(&model, &tokens, sinks, context);
+        let paper = Paper {
+            model: &model,
+            sinks,
+            cache: context,
+        };
+        let expected = paper.logits(&tokens);
         let mut engine = streaming(&path, 60, with_ring(context, sinks));
         let found = logits(&mut engine, &tokens);
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
