@@ -158,7 +158,9 @@ impl Cage {
         let (peak, hits, kills) = match self.version {
             Version::One => (
                 number(&read("memory.max_usage_in_bytes")?)?,
-                number(&read("memory.failcnt")?)?,
+                // With swap limited too, that counter is charged, and fails, first.
+                number(&read("memory.failcnt")?)?
+                    + read("memory.memsw.failcnt").map_or(Ok(0), |text| number(&text))?,
                 keyed(&read("memory.oom_control")?, "oom_kill"),
             ),
             Version::Two => {
