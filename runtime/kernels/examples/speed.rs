@@ -23,7 +23,7 @@ const SHAPES: [(&str, usize, usize); 5] = [
 ];
 const BATCHES: [usize; 4] = [1, 2, 4, 64];
 
-/// Seconds that this thread has been on a processor; on Linux, where other programs may run too.
+/// Seconds that this thread has been on a processor, on Linux; counted in ticks of some milliseconds.
 fn on_processor() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanoseconds: f64 = text.split(' ').next()?.parse().ok()?;
@@ -125,8 +125,9 @@ impl Case {
     }
 }
 
-/// All matrices of SmolLM2-135M in file order, 94 MB, for `batch` tokens; the head for one. Best
-/// of some tokens, in seconds: by the clock, and of this thread on its processor.
+/// All matrices of SmolLM2-135M in file order, 94 MB, for `batch` tokens; the head for one. Seconds
+/// of the best by the clock, and the mean that this thread was on its processor: what other
+/// programs disturb least.
 fn model_seconds(kernels: &Kernels, pool: &Pool, batch: usize) -> Option<[f64; 2]> {
     let layer = [
         (576, 576),
@@ -151,8 +152,10 @@ fn model_seconds(kernels: &Kernels, pool: &Pool, batch: usize) -> Option<[f64; 2
     };
     let (narrow, wide, one) = (input(576, batch), input(1536, batch), input(576, 1));
     let mut out = vec![0.0; 49152.max(batch * 1536)];
-    let mut best = [f64::INFINITY; 2];
-    for _ in 0..30 {
+    const TOKENS: usize = 30;
+    let mut best = f64::INFINITY;
+    let before = on_processor();
+    for _ in 0..TOKENS {
         let mut product = |case: &Case, x: &Activations| {
             let (rows, cols) = (case.rows, case.cols);
             let w = Matrix {
@@ -163,17 +166,16 @@ fn model_seconds(kernels: &Kernels, pool: &Pool, batch: usize) -> Option<[f64; 2
             };
             kernels.matmul(pool, w, x, &mut out, rows, 0);
         };
-        let before = on_processor();
-        let clock = seconds_of(|| {
+        let seconds = seconds_of(|| {
             for case in &matrices {
                 product(case, if case.cols == 576 { &narrow } else { &wide });
             }
             product(&head, &one);
         });
-        let busy = before.zip(on_processor()).map_or(clock, |(a, b)| b - a);
-        best = [best[0].min(clock), best[1].min(busy)];
+        best = best.min(seconds);
     }
-    Some(best)
+    let busy = before.zip(on_processor());
+    Some([best, busy.map_or(best, |(a, b)| (b - a) / TOKENS as f64)])
 }
 
 /// Tokens per second if matrices were all there is to a model.
