@@ -51,12 +51,12 @@ pub(crate) fn install(cache: &Cache) -> Result<Tools> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the packages of the ARM64 tools are for x86-64 Debian\n\nhint: on another machine test \
-         natively, with `cargo xtask test --no-cross`"
+         natively, with `cargo xtask test`"
     );
     let step = Step::start(NAME, "downloading 230 MB of Debian packages");
     let unpacked = debian::unpack_cross(cache, &pins.cross, &pins.cross_twins, "arm64").context(
         "the ARM64 tools cannot be installed\n\nhint: they are taken from Debian; without apt, \
-         `cargo xtask test --no-cross` runs all other tests",
+         `cargo xtask test` runs all other tests",
     )?;
     prune(&unpacked.root())?;
     scripts(&unpacked.root(), &tools.root)?;
