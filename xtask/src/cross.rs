@@ -11,8 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 use verilator_sys::toolchain::Cache;
 
-/// Crates whose tests run. Each is a library that the flash runtime consists of.
+/// Crates whose tests run on every processor.
 const TESTED: &[&str] = &["lampyris-flash", "lampyris-kernels"];
+
+/// Crates whose tests run on the last processor alone: nothing in them depends on which it is.
+const TESTED_ONCE: &[&str] = &["lampyris-io"];
 
 /// Crates that are type-checked for macOS.
 const CHECKED: &[&str] = &["lampyris-flash", "lampyris-kernels", "lampyris-io"];
@@ -140,11 +143,14 @@ fn arm_cargo(tools: &Tools, processor: &str, arguments: &Arguments) -> Result<Co
         "--config",
         "profile.dev.package.lampyris-kernels.opt-level=1",
     ]);
-    match &arguments.package {
-        Some(package) => drop(command.args(["-p", package])),
-        None => TESTED.iter().for_each(|name| {
-            command.args(["-p", name]);
-        }),
+    let all = processor == PROCESSORS[PROCESSORS.len() - 1].name;
+    let once = TESTED_ONCE.iter().filter(|_| all);
+    let packages: Vec<&str> = match &arguments.package {
+        Some(package) => vec![package],
+        None => TESTED.iter().chain(once).copied().collect(),
+    };
+    for package in packages {
+        command.args(["-p", package]);
     }
     Ok(command)
 }
