@@ -103,11 +103,8 @@ impl Engine {
             Some(sparse) => {
                 let machine = (kernels, Arc::clone(&pool));
                 let storage = storage(&index, &options)?;
-                let lines = planned.plan.memory.iter();
-                let memory = lines
-                    .filter(|l| l.what == Use::Neurons)
-                    .map(|l| l.bytes)
-                    .sum();
+                let plan = &planned.plan;
+                let memory = plan.bytes(Use::Neurons) + plan.bytes(Use::NeuronBuffers);
                 let ffn = WindowedFfn::open(&index, sparse, storage, machine, memory, shape.batch)?;
                 Some(Box::new(ffn) as Box<dyn SparseFfn>)
             }
@@ -184,7 +181,7 @@ fn situation(
         io: engine.name().to_owned(),
         notes: engine.notes().iter().map(ToString::to_string).collect(),
         compute,
-        neurons: neurons.map(|n| (n.least, n.most)),
+        neurons,
     })
 }
 

@@ -45,8 +45,10 @@ pub enum Use {
     Buffers,
     /// Weights that stay.
     Weights,
-    /// Neurons kept by sparse mode, and its predictor.
+    /// Neurons kept by sparse mode, gate rows that stay, and its predictor.
     Neurons,
+    /// Buffers and vectors of sparse mode.
+    NeuronBuffers,
 }
 
 impl Use {
@@ -59,6 +61,7 @@ impl Use {
             Self::Buffers => "read buffers",
             Self::Weights => "resident weights",
             Self::Neurons => "neuron cache and predictor",
+            Self::NeuronBuffers => "neuron read buffers and vectors",
         }
     }
 }

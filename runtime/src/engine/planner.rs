@@ -10,6 +10,7 @@ use super::plan::{self, Bytes, MemoryLine, PLAN_SCHEMA, Plan, Rate, Use};
 use super::shape::Shape;
 use super::stream::{Buffers, CHECKED};
 use super::{EngineError, Shortage};
+use crate::sparse::Memory;
 
 /// Requests that an engine has in flight at most.
 pub const READ_DEPTH: usize = 64;
@@ -37,8 +38,8 @@ pub(crate) struct Situation {
     /// What the reader says about itself.
     pub(crate) notes: Vec<String>,
     pub(crate) compute: Rate,
-    /// Bytes of the least and of the best useful neuron cache, if the FFN is sparse.
-    pub(crate) neurons: Option<(u64, u64)>,
+    /// What a sparse FFN needs.
+    pub(crate) neurons: Option<Memory>,
 }
 
 /// The plan and everything that must be allocated for it.
@@ -232,8 +233,9 @@ impl Planner<'_> {
             line(Use::Vectors, self.vector_bytes(shape.context)),
             line(Use::Buffers, buffers.bytes()),
         ];
-        if let Some((least, _)) = situation.neurons {
-            lines.push(line(Use::Neurons, least));
+        if let Some(neurons) = situation.neurons {
+            lines.push(line(Use::NeuronBuffers, neurons.buffers()));
+            lines.push(line(Use::Neurons, neurons.least - neurons.buffers()));
         }
         Division {
             shape,
@@ -273,7 +275,7 @@ impl Planner<'_> {
         let best_neurons = self
             .situation
             .neurons
-            .map_or(0, |(least, best)| best - least);
+            .map_or(0, |neurons| neurons.most - neurons.least);
         let steps = self.steps();
         let comfortable = self.divide(steps[0].0, steps[0].1, self.options);
         let all_resident = comfortable.fixed() + whole + best_neurons;
@@ -402,10 +404,9 @@ impl Planner<'_> {
             weights += self.index.token_embd.bytes();
             left -= self.index.token_embd.bytes();
         }
-        if let Some((least, best)) = self.situation.neurons {
-            let neurons = least + left.min(best - least);
+        if let Some(neurons) = self.situation.neurons {
             for line in lines.iter_mut().filter(|l| l.what == Use::Neurons) {
-                line.bytes = neurons;
+                line.bytes += left.min(neurons.most - neurons.least);
             }
         }
         lines.push(MemoryLine {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use lampyris_pack::ModelIndex;
 use lampyris_runtime::engine::{
-    DraftOptions, Engine, MemoryLine, Options, Rate, Request, Stats, Use,
+    DraftOptions, Engine, EngineError, MemoryLine, Options, Plan, Rate, Request, Stats, Use,
 };
 use lampyris_runtime::predictor::Predictor;
 use lampyris_runtime::sparse::chunks::ReadCost;
@@ -15,6 +15,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
+
+/// How exactly a budget is searched for.
+const BUDGET_STEP: u64 = 16 << 10;
 
 /// What to run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,8 +54,8 @@ pub(crate) enum Resident {
     /// All that fit the budget.
     #[default]
     All,
-    /// Half of the model's bytes, neurons and predictor included.
-    Half,
+    /// So many bytes: weights, cached neurons, gate rows that stay, and predictors together.
+    Bytes(u64),
     /// None: each is read for every token.
     Nothing,
 }
@@ -79,9 +82,9 @@ pub(crate) struct Sparse {
 pub(crate) struct Outcome {
     /// Opening the engine.
     pub(crate) load_seconds: f64,
-    /// Until the first token.
+    /// Evaluating the prompt, up to the first token.
     pub(crate) prefill_seconds: f64,
-    /// Each later token.
+    /// Each token after the prompt.
     pub(crate) token_seconds: Vec<f64>,
     /// The tokens.
     pub(crate) tokens: Vec<u32>,
@@ -153,7 +156,7 @@ fn options(job: &Job) -> Result<Options> {
     match job.resident {
         Resident::All => {}
         Resident::Nothing => options.resident = Some(0),
-        Resident::Half => options.memory = Some(half(&job.model, &options)?),
+        Resident::Bytes(bytes) => options.memory = Some(budget(&job.model, &options, bytes)?),
     }
     Ok(options)
 }
@@ -173,18 +176,37 @@ fn sparse_options(sparse: &Sparse) -> Result<SparseOptions> {
     })
 }
 
-/// The budget that leaves room for half of the model's bytes beside everything that is no weight.
-fn half(model: &Path, options: &Options) -> Result<u64> {
+/// The largest budget with which no more than `weights` bytes of the model are in memory. What is
+/// no weight (the process, buffers, caches of keys and values) comes on top, and how much that is
+/// depends on the budget, so that it is searched for.
+fn budget(model: &Path, options: &Options, weights: u64) -> Result<u64> {
     let index = ModelIndex::open(model)?;
-    let plan = Engine::plan_for(&index, options)?;
+    let planned = |memory| {
+        let options = Options {
+            memory,
+            ..options.clone()
+        };
+        Engine::plan_for(&index, &options)
+    };
+    let fits = |memory| match planned(Some(memory)) {
+        Ok(plan) => Ok(held(&plan) <= weights),
+        // Below the minimum nothing is held.
+        Err(EngineError::Budget(_)) => Ok(true),
+        Err(error) => Err(error),
+    };
+    let (mut low, mut high) = (0, planned(None)?.total() + 1);
+    while high - low > BUDGET_STEP {
+        let middle = low + (high - low) / 2;
+        *(if fits(middle)? { &mut low } else { &mut high }) = middle;
+    }
+    Ok(low)
+}
+
+/// Bytes of weights in all forms.
+fn held(plan: &Plan) -> u64 {
     let weights = |line: &&MemoryLine| matches!(line.what, Use::Weights | Use::Neurons);
-    let fixed: u64 = plan
-        .memory
-        .iter()
-        .filter(|l| !weights(l))
-        .map(|l| l.bytes)
-        .sum();
-    Ok(fixed + plan.model_bytes / 2)
+    let lines = plan.memory.iter().filter(weights);
+    lines.map(|line| line.bytes).sum()
 }
 
 fn execute(job: &Job) -> Result<Outcome> {
@@ -201,34 +223,51 @@ fn execute(job: &Job) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Evaluates the prompt, then generates: the prompt's last token is evaluated again, so that every
+/// token of the answer is a decode step that is timed and counted.
 fn generate(engine: &mut Engine, job: &Job) -> Result<Outcome> {
-    let mut sampler = Sampler::new(SamplerConfig::default())?;
-    let mut tokens = Vec::with_capacity(job.generate);
-    let mut times = Vec::with_capacity(job.generate);
-    let before = engine.stats();
     let start = Instant::now();
+    answer(engine, job, 1, &mut |_| {})?;
+    let prefill_seconds = start.elapsed().as_secs_f64();
+    let mut tokens = Vec::with_capacity(job.generate);
+    let mut token_seconds = Vec::with_capacity(job.generate);
+    let before = engine.stats();
+    let mut last = Instant::now();
+    answer(engine, job, job.generate, &mut |token| {
+        tokens.push(token);
+        token_seconds.push(last.elapsed().as_secs_f64());
+        last = Instant::now();
+    })?;
+    if tokens.is_empty() {
+        bail!("the model made no token");
+    }
+    Ok(Outcome {
+        prefill_seconds,
+        token_seconds,
+        tokens,
+        ..costs(&engine.stats().since(&before))
+    })
+}
+
+fn answer(
+    engine: &mut Engine,
+    job: &Job,
+    max_tokens: usize,
+    on_token: &mut dyn FnMut(u32),
+) -> Result<()> {
+    let mut sampler = Sampler::new(SamplerConfig::default())?;
     let request = Request {
         prompt: &job.prompt,
-        max_tokens: job.generate,
+        max_tokens,
         sampler: &mut sampler,
         stop: &|_| false,
         cancelled: &|| false,
     };
     engine.generate(request, &mut |token| {
-        tokens.push(token);
-        times.push(start.elapsed().as_secs_f64());
+        on_token(token);
         ControlFlow::Continue(())
     })?;
-    let cost = engine.stats().since(&before);
-    let Some(first) = times.first() else {
-        bail!("the model made no token");
-    };
-    Ok(Outcome {
-        prefill_seconds: *first,
-        token_seconds: times.windows(2).map(|pair| pair[1] - pair[0]).collect(),
-        tokens,
-        ..costs(&cost)
-    })
+    Ok(())
 }
 
 /// Evaluates the tokens one by one, so that each is a decode step.

@@ -1,6 +1,7 @@
 //! A dense model larger than memory: what no sparsity helps.
 
 use super::child::{self, Job};
+use super::storage::Rates;
 use super::{Report, llama, mib, models, plot, storage};
 use anyhow::{Result, ensure};
 use lampyris_tests::cage::Limits;
@@ -34,6 +35,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             "ratio",
             "bound tok/s",
             "of bound",
+            "unseen",
+            "storage GB/s",
             "read/token MiB",
         ]
         .map(str::to_owned),
@@ -115,7 +118,7 @@ fn one(
     percent: u64,
     target: f64,
     whole: &Whole,
-    rows: &mut Vec<[String; 8]>,
+    rows: &mut Vec<[String; 10]>,
 ) -> Result<()> {
     let limits = Limits {
         memory: Some(limit),
@@ -136,13 +139,12 @@ fn one(
         };
         let (llama, _) = llama::caged(&reference, limits)?;
         storage::forget(model)?;
-        let before = storage::sequential_rate(model)?;
+        let before = Rates::measure(model)?;
         let mut job = job(model, threads);
         job.memory = Some(limit);
-        job.storage = Some(before);
+        job.storage = Some(before.seen);
         let (outcome, evidence) = child::caged(&job, limits)?;
-        // The storage's speed wanders; what it could do is the better of two measurements.
-        let rate = before.max(storage::sequential_rate(model)?);
+        let rate = before.mean(Rates::measure(model)?);
         ensure!(
             outcome.tokens == whole.tokens,
             "tokens under a limit of {percent} % differ from those in memory"
@@ -153,7 +155,8 @@ fn one(
             evidence,
         );
         let i = threads - 1;
-        let bound = (outcome.bytes_per_token() / rate).max(whole.seconds[i]);
+        let bound = |rate: f64| (outcome.bytes_per_token() / rate).max(whole.seconds[i]);
+        let (bound, unseen) = (bound(rate.seen), bound(rate.read));
         theirs[i] = 1.0 / llama.steady();
         ours[i] = 1.0 / outcome.steady();
         share[i] = bound / outcome.steady();
@@ -165,6 +168,8 @@ fn one(
             format!("{:.2}", ours[i] / theirs[i]),
             format!("{:.2}", 1.0 / bound),
             format!("{:.0} %", 100.0 * share[i]),
+            format!("{:.0} %", 100.0 * unseen / outcome.steady()),
+            format!("{:.2} / {:.2}", rate.seen / 1e9, rate.read / 1e9),
             mib(outcome.bytes_per_token() as u64),
         ]);
         report.details.push(json!({

@@ -28,27 +28,44 @@ const WRITTEN: usize = 8192;
 struct Subject {
     name: &'static str,
     gguf: PathBuf,
+    /// Bytes of its file.
+    bytes: u64,
     /// Held-out text.
     tokens: Vec<u32>,
     /// Whether its figures must reach the targets.
     judged: bool,
 }
 
+impl Subject {
+    fn new(name: &'static str, gguf: PathBuf, tokens: Vec<u32>, judged: bool) -> Result<Self> {
+        let metadata = std::fs::metadata(&gguf);
+        let bytes = metadata
+            .with_context(|| format!("cannot read `{}`", gguf.display()))?
+            .len();
+        Ok(Self {
+            name,
+            gguf,
+            bytes,
+            tokens,
+            judged,
+        })
+    }
+}
+
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let small = models::relu_small();
     let subjects = [
-        Subject {
-            name: "relu-small",
-            tokens: models::relu_small_tokens()?,
-            gguf: small,
-            judged: true,
-        },
-        Subject {
-            name: "SmolLM2-135M-ReLU",
-            gguf: models::relu_smollm2()?,
-            tokens: recorded().perplexity.tokens,
-            judged: false,
-        },
+        Subject::new(
+            "relu-small",
+            models::relu_small(),
+            models::relu_small_tokens()?,
+            true,
+        )?,
+        Subject::new(
+            "SmolLM2-135M-ReLU",
+            models::relu_smollm2()?,
+            recorded().perplexity.tokens,
+            false,
+        )?,
     ];
     for subject in &subjects {
         climb(report, subject)?;
@@ -124,6 +141,7 @@ fn prepare(subject: &Subject) -> Result<Prepared> {
 
 /// The steps of the ladder: name and what is switched on.
 fn steps(subject: &Subject, prepared: &Prepared) -> Vec<(&'static str, Job)> {
+    let half = Resident::Bytes(subject.bytes / 2);
     let job = |model: &Path, resident| Job {
         model: model.into(),
         prompt: subject.tokens[..WARM].to_vec(),
@@ -134,7 +152,7 @@ fn steps(subject: &Subject, prepared: &Prepared) -> Vec<(&'static str, Job)> {
         ..Job::default()
     };
     let sparse = |window, bundle, chunks, predict: bool| {
-        let mut job = job(&prepared.packed, Resident::Half);
+        let mut job = job(&prepared.packed, half);
         job.sparse = Some(Sparse {
             predictor: predict.then(|| prepared.predictor.clone()),
             window,
@@ -147,7 +165,7 @@ fn steps(subject: &Subject, prepared: &Prepared) -> Vec<(&'static str, Job)> {
     };
     vec![
         ("naive", job(&subject.gguf, Resident::Nothing)),
-        ("half resident", job(&subject.gguf, Resident::Half)),
+        ("half resident", job(&subject.gguf, half)),
         ("+ predictor", sparse(0, false, false, true)),
         ("+ windowing", sparse(4, false, false, true)),
         ("+ bundling", sparse(4, true, false, true)),
@@ -172,7 +190,7 @@ fn climb(report: &mut Report, subject: &Subject) -> Result<()> {
     println!(
         "Ladder: {}, half of {} MiB in memory, storage {} MB/s and {REQUESTS_PER_SECOND} requests/s, {MEASURED} tokens",
         subject.name,
-        mib(std::fs::metadata(&subject.gguf)?.len()),
+        mib(subject.bytes),
         BYTES_PER_SECOND / 1_000_000
     );
     let mut rows = vec![

@@ -29,6 +29,13 @@ pub struct Memory {
     pub predictors: u64,
 }
 
+impl Memory {
+    /// Of `least`, what holds no weights: buffers, vectors, bookkeeping.
+    pub fn buffers(&self) -> u64 {
+        self.least - self.rows - self.predictors
+    }
+}
+
 /// A layer to be opened: its bundles, its activation.
 pub(super) type Source<'m> = (&'m Bundles, Activation);
 
