@@ -1,18 +1,18 @@
 //! Predictors on storage: safetensors with a JSON header in its metadata.
 //!
-//! For layer `i`: `layers.i.project` and `layers.i.expand` are rows of Q8_0 blocks as U8 (shape
-//! `[rows, bytes of a row]`), `layers.i.bias` is F32. The metadata key `lampyris.predictor` holds
+//! For layer `i`: `layers.i.project` is rows of Q8_0 blocks and `layers.i.expand` of Q4_0 blocks,
+//! both as U8 (shape `[rows, bytes of a row]`); `layers.i.bias` is F32. The metadata key `lampyris.predictor` holds
 //! the [`Header`] as JSON.
 
-use super::{BLOCK, LayerPredictor, Predictor, Quality, TYPE};
-use lampyris_flash::block;
+use super::{BLOCK, EXPAND, LayerPredictor, PROJECT, Predictor, Quality};
+use lampyris_flash::{TensorType, block};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the layout of the file.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// Metadata key of the header.
 const KEY: &str = "lampyris.predictor";
 /// Larger files are refused before they are read.
@@ -272,10 +272,10 @@ fn read_layer(
         }
         Ok(view.data().to_vec())
     };
-    let row = |elements: usize| elements.div_ceil(BLOCK) * TYPE.block_bytes();
-    let blocks = |name: &str, shape: &[usize]| {
-        let data = tensor(name, Dtype::U8, shape)?;
-        match block::first_non_finite(TYPE, &data) {
+    let blocks = |name: &str, ty: TensorType, rows: usize, elements: usize| {
+        let row = elements.div_ceil(BLOCK) * ty.block_bytes();
+        let data = tensor(name, Dtype::U8, &[rows, row])?;
+        match block::first_non_finite(ty, &data) {
             Ok(None) => Ok(data),
             _ => Err(format!(
                 "tensor `layers.{i}.{name}` has a scale that is not finite"
@@ -298,8 +298,8 @@ fn read_layer(
         inputs,
         rank,
         neurons,
-        project: blocks("project", &[rank, row(inputs)])?,
-        expand: blocks("expand", &[neurons, row(rank)])?,
+        project: blocks("project", PROJECT, rank, inputs)?,
+        expand: blocks("expand", EXPAND, neurons, rank)?,
         bias,
         threshold,
     })

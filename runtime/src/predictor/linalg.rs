@@ -1,21 +1,17 @@
 //! The little linear algebra that training needs beyond matrix products.
 
-use half::f16;
+use lampyris_flash::{TensorType, block};
 use ndarray::{Array2, ArrayView2, s};
 
-/// A row in Q8_0 blocks, padded with zeros to whole blocks.
-pub(crate) fn q8_0(row: &[f32]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(row.len().div_ceil(32) * 34);
-    for block in row.chunks(32) {
-        let largest = block.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let scale = f16::from_f32(largest / 127.0);
-        out.extend(scale.to_le_bytes());
-        let scale = scale.to_f32();
-        let code = |v: f32| match scale {
-            0.0 => 0,
-            scale => (v / scale).round_ties_even().clamp(-127.0, 127.0) as i8 as u8,
-        };
-        out.extend((0..32).map(|i| block.get(i).map_or(0, |&v| code(v))));
+/// Rows of `width` elements as blocks of `ty`, each row padded with zeros to whole blocks.
+pub(super) fn quantize(ty: TensorType, rows: &[f32], width: usize) -> Vec<u8> {
+    let padded = width.next_multiple_of(ty.block_len());
+    let bytes = padded / ty.block_len() * ty.block_bytes();
+    let mut out = vec![0; rows.len() / width * bytes];
+    let mut values = vec![0.0; padded];
+    for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(bytes)) {
+        values[..width].copy_from_slice(row);
+        block::quantize_row(ty, &values, out).expect("rows are whole blocks of a written type");
     }
     out
 }
@@ -73,20 +69,23 @@ fn norm(basis: &Array2<f32>, column: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lampyris_flash::{TensorType, block};
 
     #[test]
-    fn q8_0_is_close_and_pads_with_zeros() {
-        let row: Vec<f32> = (0..40).map(|i| (i as f32 - 20.0) / 7.0).collect();
-        let blocks = q8_0(&row);
-        assert_eq!(blocks.len(), 2 * 34);
-        let mut back = [0.0; 64];
-        block::dequantize_row(TensorType::Q8_0, &blocks, &mut back).unwrap();
-        for (a, b) in row.iter().zip(&back) {
-            assert!((a - b).abs() <= 2.9 / 127.0 * 0.51, "{a} {b}");
+    fn quantized_rows_are_close_and_padded_with_zeros() {
+        let rows: Vec<f32> = (0..80).map(|i| (i as f32 - 40.0) / 7.0).collect();
+        for (ty, step) in [(TensorType::Q8_0, 127.0), (TensorType::Q4_0, 8.0)] {
+            let blocks = quantize(ty, &rows, 40);
+            assert_eq!(blocks.len(), 4 * ty.block_bytes());
+            let mut back = [0.0; 128];
+            block::dequantize_row(ty, &blocks, &mut back).unwrap();
+            for (row, back) in rows.chunks(40).zip(back.chunks(64)) {
+                let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                for (a, b) in row.iter().zip(back) {
+                    assert!((a - b).abs() <= largest / step * 1.01, "{a} {b}");
+                }
+                assert!(back[40..].iter().all(|&v| v == 0.0));
+            }
         }
-        assert!(back[40..].iter().all(|&v| v == 0.0));
-        assert_eq!(q8_0(&[0.0; 32])[2..], [0; 32]);
     }
 
     #[test]

@@ -24,8 +24,6 @@ mod train;
 
 pub use file::{Header, LayerReport, PredictorError, SCHEMA_VERSION};
 pub use identity::{identity, identity_of};
-#[cfg(test)]
-pub(crate) use linalg::q8_0;
 pub use metrics::Quality;
 pub use record::{Active, RecordError, record, shapes, teacher};
 pub use samples::{Activity, LayerShape, Recorder, Samples, SamplesError};
@@ -35,12 +33,16 @@ pub use train::{MIN_TOKENS, Progress, Rank, Teacher, TrainOptions, Trained, trai
 
 use lampyris_flash::TensorType;
 
-/// Stored blocks of the two matrices.
-pub(crate) const TYPE: TensorType = TensorType::Q8_0;
-/// Elements of a block: widths and ranks are padded to multiples of it.
-const BLOCK: usize = TYPE.block_len();
+/// Stored blocks of the first matrix, which is small and whose errors reach every score.
+pub(crate) const PROJECT: TensorType = TensorType::Q8_0;
+/// Stored blocks of the second: at equal size, twice the rank in 4 bits finds far more than the
+/// rank in 8.
+pub(crate) const EXPAND: TensorType = TensorType::Q4_0;
+/// Elements of a block of either: widths and ranks are padded to multiples of it.
+const BLOCK: usize = PROJECT.block_len();
+const _: () = assert!(EXPAND.block_len() == BLOCK);
 
-/// The classifier of one layer, 8 bits a weight.
+/// The classifier of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerPredictor {
     /// Elements of the input: the width of the residual stream.
@@ -49,9 +51,9 @@ pub struct LayerPredictor {
     pub rank: usize,
     /// Neurons: rows of `expand`.
     pub neurons: usize,
-    /// `rank` rows of `inputs` elements, padded with zeros to whole Q8_0 blocks.
+    /// `rank` rows of `inputs` elements in Q8_0, padded with zeros to whole blocks.
     pub project: Vec<u8>,
-    /// `neurons` rows of `rank` elements in Q8_0.
+    /// `neurons` rows of `rank` elements in Q4_0.
     pub expand: Vec<u8>,
     /// Added to the scores, one for each neuron.
     pub bias: Vec<f32>,
@@ -73,16 +75,16 @@ impl LayerPredictor {
     /// row-major. A rank that is no multiple of 32 is padded with zeros.
     pub(crate) fn quantize(project: &[f32], expand: &[f32], bias: &[f32], inputs: usize) -> Self {
         let (rank, neurons) = (project.len() / inputs, bias.len());
-        let mut first: Vec<u8> = project.chunks(inputs).flat_map(linalg::q8_0).collect();
         let padded = rank.next_multiple_of(BLOCK);
-        let row = inputs.div_ceil(BLOCK) * TYPE.block_bytes();
+        let mut first = linalg::quantize(PROJECT, project, inputs);
+        let row = inputs.div_ceil(BLOCK) * PROJECT.block_bytes();
         first.resize(padded * row, 0);
         Self {
             inputs,
             rank: padded,
             neurons,
             project: first,
-            expand: expand.chunks(rank).flat_map(linalg::q8_0).collect(),
+            expand: linalg::quantize(EXPAND, expand, rank),
             bias: bias.to_vec(),
             threshold: 0.0,
         }

@@ -1,7 +1,7 @@
 //! Scores of neurons, with the arithmetic of the engine wherever they are needed: thresholds are
 //! calibrated on the very numbers that decide at run time.
 
-use super::{LayerPredictor, TYPE};
+use super::{EXPAND, LayerPredictor, PROJECT};
 use lampyris_kernels::{Activations, Kernels, Matrix, Pool};
 
 /// Working memory for the scores of some tokens.
@@ -17,7 +17,7 @@ pub(crate) struct Scorer {
 impl Scorer {
     /// For up to `tokens` tokens of predictors up to these sizes.
     pub(crate) fn new(tokens: usize, inputs: usize, rank: usize) -> Self {
-        let wide = inputs.next_multiple_of(TYPE.block_len());
+        let wide = inputs.next_multiple_of(PROJECT.block_len());
         Self {
             padded: Vec::with_capacity(tokens * wide),
             x: Activations::with_capacity(tokens, wide),
@@ -28,7 +28,7 @@ impl Scorer {
 
     /// Bytes that [`new`](Self::new) takes.
     pub(crate) fn bytes(tokens: usize, inputs: usize, rank: usize) -> usize {
-        let wide = inputs.next_multiple_of(TYPE.block_len());
+        let wide = inputs.next_multiple_of(PROJECT.block_len());
         let activations = Activations::bytes(tokens, wide) + Activations::bytes(tokens, rank);
         4 * tokens * (wide + rank) + activations
     }
@@ -50,9 +50,9 @@ impl Scorer {
             let end = self.padded.len().next_multiple_of(wide);
             self.padded.resize(end, 0.0);
         }
-        let product = |data: &[u8], rows, cols, x: &Activations, out: &mut [f32]| {
+        let product = |(ty, data): (_, &[u8]), rows, cols, x: &Activations, out: &mut [f32]| {
             let weights = Matrix {
-                ty: TYPE,
+                ty,
                 rows,
                 cols,
                 data,
@@ -61,10 +61,11 @@ impl Scorer {
         };
         self.x.quantize(kernels, &self.padded, wide);
         self.hidden.resize(x.len() / predictor.inputs * rank, 0.0);
-        product(&predictor.project, rank, wide, &self.x, &mut self.hidden);
+        let project = (PROJECT, &predictor.project[..]);
+        product(project, rank, wide, &self.x, &mut self.hidden);
         self.hidden_x.quantize(kernels, &self.hidden, rank);
         product(
-            &predictor.expand,
+            (EXPAND, &predictor.expand),
             predictor.neurons,
             rank,
             &self.hidden_x,

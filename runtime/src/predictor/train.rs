@@ -38,7 +38,7 @@ impl Default for Rank {
     fn default() -> Self {
         Self::Auto {
             over_prediction: 1.5,
-            share: 0.06,
+            share: 0.12,
         }
     }
 }
@@ -66,7 +66,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             rank: Rank::default(),
-            recall: 0.99,
+            recall: 0.95,
             epochs: 4,
             batch: 128,
             learning_rate: 2e-3,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lampyris_tests::cage::{Limits, Throttle, disk_of};
 use lampyris_tests::figures::{Level, Target, columns};
 use lampyris_tests::smollm2::recorded;
+use lampyris_runtime::predictor::SCHEMA_VERSION;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,7 +99,8 @@ fn lampyris(arguments: &[&std::ffi::OsStr]) -> Result<Vec<u8>> {
 fn prepare(subject: &Subject) -> Result<Prepared> {
     let folder = models::folder()?;
     let file = |end: &str| folder.join(format!("{}.{end}", subject.name));
-    let (text, predictor) = (file("txt"), file("predictor.safetensors"));
+    let text = file("txt");
+    let predictor = file(&format!("predictor-v{SCHEMA_VERSION}.safetensors"));
     let (usage, packed) = (file("usage.json"), file("lampack"));
     let model = subject.gguf.as_os_str();
     if !text.exists() {

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "auto", value_parser = parse_rank)]
     rank: Rank,
     /// Share of active neurons to find
-    #[arg(long, default_value_t = 0.99)]
+    #[arg(long, default_value_t = TrainOptions::default().recall)]
     recall: f64,
     /// Passes over the recorded tokens
     #[arg(long, default_value_t = TrainOptions::default().epochs)]
@@ -253,10 +253,9 @@ fn text_report(
     }
     rows.push(row("all".into(), "-".into(), &predictor.quality()));
     let size = predictor.bytes();
-    // One byte and a sixteenth a weight.
     let share = parameters(predictor) as f64 / weights as f64;
     let mut text = format!(
-        "{}{} in memory, {:.2} % of the model's weights; judged on tokens that training did not see\n",
+        "{}{} in memory, with {:.2} % as many weights as the model; judged on tokens that training did not see\n",
         table(&rows),
         bytes(size as u64),
         share * 100.0

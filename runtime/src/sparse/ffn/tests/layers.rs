@@ -2,7 +2,7 @@
 
 use super::super::open::Source;
 use super::super::*;
-use crate::predictor::{LayerReport, Quality};
+use crate::predictor::{EXPAND, LayerReport, PROJECT, Quality};
 use crate::sparse::thresholds::Rule;
 use lampyris_flash::{TensorType, block};
 use lampyris_io::sim::{SimDevice, SimOptions};
@@ -319,12 +319,12 @@ impl Layers {
     pub(super) fn predict(&self, predictor: &LayerPredictor) -> Vec<bool> {
         use lampyris_kernels::{Activations, Matrix};
         let (kernels, pool) = (Kernels::detect().unwrap(), Pool::new(1).unwrap());
-        let product = |data: &[u8], rows: usize, x: &[f32], cols: usize| {
+        let product = |(ty, data): (TensorType, &[u8]), rows: usize, x: &[f32], cols: usize| {
             let mut acts = Activations::with_capacity(TOKENS, cols);
             acts.quantize(&kernels, x, cols);
             let mut out = vec![0.0; TOKENS * rows];
             let w = Matrix {
-                ty: TensorType::Q8_0,
+                ty,
                 rows,
                 cols,
                 data,
@@ -332,8 +332,8 @@ impl Layers {
             kernels.matmul(&pool, w, &acts, &mut out, rows, 0);
             out
         };
-        let hidden = product(&predictor.project, 32, &self.x, WIDTH);
-        let scores = product(&predictor.expand, NEURONS, &hidden, 32);
+        let hidden = product((PROJECT, &predictor.project), 32, &self.x, WIDTH);
+        let scores = product((EXPAND, &predictor.expand), NEURONS, &hidden, 32);
         let biased = scores
             .chunks(NEURONS)
             .flat_map(|row| row.iter().zip(&predictor.bias));
@@ -345,7 +345,11 @@ fn to_blocks(ty: TensorType, values: &[f32]) -> Vec<u8> {
     let mut out = Vec::new();
     for row in values.chunks(WIDTH) {
         match ty {
-            TensorType::Q8_0 => out.extend(crate::predictor::q8_0(row)),
+            TensorType::Q8_0 => {
+                let start = out.len();
+                out.resize(start + ty.row_bytes(row.len()).unwrap(), 0);
+                block::quantize_row(ty, row, &mut out[start..]).unwrap();
+            }
             TensorType::F16 => {
                 out.extend(
                     row.iter()
