@@ -375,6 +375,40 @@ fn without_room_the_error_says_so_and_the_next_run_continues() {
     assert!(run(at, &["pack", "--verify", "m.lampack"]).status.success());
 }
 
+/// A disk of 3 MiB in a mount namespace of its own, which goes when the script ends.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_before_anything_is_packed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let shape = Shape {
+        layers: 4,
+        d: 256,
+        ffn: 1024,
+    };
+    model(&at.join("m.gguf"), &shape, false);
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-ec", script]);
+        command
+            .args([env!("CARGO_BIN_EXE_lampyris")])
+            .current_dir(at);
+        command.output()
+    };
+    let disk = "mkdir -p disk; mount -t tmpfs -o size=3m none disk";
+    if !unshare(disk).is_ok_and(|output| output.status.success()) {
+        eprintln!("not tested: this system lets nobody mount a disk in a namespace");
+        return;
+    }
+    let script = format!("{disk}; set +e; $0 pack m.gguf -o disk/m.lampack; echo code $?; ls disk");
+    let shown = transcript(&unshare(&script).expect("the shell starts"));
+    assert!(shown.contains("code 1\nm.lampack.part\n"), "{shown}");
+    assert!(
+        shown.contains("bytes, but its file system has 3145728 bytes free\n\nhint: make room"),
+        "{shown}"
+    );
+}
+
 /// Peak of the child's resident memory in KiB, sampled until it ends.
 #[cfg(target_os = "linux")]
 fn peak_kib(child: &mut Child) -> u64 {

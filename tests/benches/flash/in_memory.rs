@@ -1,7 +1,7 @@
 //! SmolLM2 with all the memory it wants: the kernels against llama.cpp's.
 
 use super::child::{self, Job};
-use super::{Report, llama};
+use super::{Report, llama, plot};
 use anyhow::Result;
 use lampyris_tests::cage::Limits;
 use lampyris_tests::figures::{Level, Target, columns};
@@ -23,6 +23,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     );
     let mut rows =
         vec![["threads", "", "llama.cpp tok/s", "ours tok/s", "ratio"].map(str::to_owned)];
+    let mut groups = Vec::new();
     for threads in [1, 2] {
         let job = Job {
             model: model.clone(),
@@ -58,6 +59,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
                 format!("{:.1}", tokens / ours[i]),
                 format!("{ratio:.2}"),
             ]);
+            let label = format!("{name}, {threads} threads");
+            groups.push((label, vec![tokens / theirs[i], tokens / ours[i]]));
             report.figures.judge(
                 format!("SmolLM2 in memory, {name}, {threads} threads, against llama.cpp"),
                 ratio,
@@ -72,7 +75,14 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         }));
     }
     println!("{}", columns(rows));
-    Ok(())
+    plot::bars(
+        report.plots.as_deref(),
+        "memory",
+        "SmolLM2-135M in memory (measured)",
+        "tokens/s",
+        &["llama.cpp", "lampyris"],
+        &groups,
+    )
 }
 
 fn keep(best: &mut [f64; 2], prefill: f64, token: f64) {

@@ -36,12 +36,19 @@ struct Subject {
     bytes: u64,
     /// Held-out text.
     tokens: Vec<u32>,
+    /// Recall that its predictor is trained for: as low as perplexity allows.
+    recall: &'static str,
     /// Whether its figures must reach the targets.
     judged: bool,
 }
 
 impl Subject {
-    fn new(name: &'static str, gguf: PathBuf, tokens: Vec<u32>, judged: bool) -> Result<Self> {
+    fn new(
+        (name, recall): (&'static str, &'static str),
+        gguf: PathBuf,
+        tokens: Vec<u32>,
+        judged: bool,
+    ) -> Result<Self> {
         let metadata = std::fs::metadata(&gguf);
         let bytes = metadata
             .with_context(|| format!("cannot read `{}`", gguf.display()))?
@@ -51,6 +58,7 @@ impl Subject {
             gguf,
             bytes,
             tokens,
+            recall,
             judged,
         })
     }
@@ -59,13 +67,13 @@ impl Subject {
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let subjects = [
         Subject::new(
-            "relu-small",
+            ("relu-small", "0.9"),
             models::relu_small(),
             models::relu_small_tokens()?,
             true,
         )?,
         Subject::new(
-            "SmolLM2-135M-ReLU",
+            ("SmolLM2-135M-ReLU", "0.98"),
             models::relu_smollm2()?,
             recorded().perplexity.tokens,
             false,
@@ -103,7 +111,10 @@ fn prepare(subject: &Subject) -> Result<Prepared> {
     let folder = models::folder()?;
     let file = |end: &str| folder.join(format!("{}.{end}", subject.name));
     let text = file("txt");
-    let predictor = file(&format!("predictor-v{SCHEMA_VERSION}.safetensors"));
+    let predictor = file(&format!(
+        "recall-{}.predictor-v{SCHEMA_VERSION}.safetensors",
+        subject.recall
+    ));
     let (usage, packed) = (file("usage.json"), file("lampack"));
     let model = subject.gguf.as_os_str();
     if !text.exists() {
@@ -118,11 +129,13 @@ fn prepare(subject: &Subject) -> Result<Prepared> {
         std::fs::write(&text, outcome.text).context("cannot write the calibration text")?;
     }
     if !predictor.exists() || !usage.exists() {
-        let words: [&std::ffi::OsStr; 8] = [
+        let words: [&std::ffi::OsStr; 10] = [
             "train-predictor".as_ref(),
             model,
             "--calib".as_ref(),
             text.as_ref(),
+            "--recall".as_ref(),
+            subject.recall.as_ref(),
             "-o".as_ref(),
             predictor.as_ref(),
             "--statistics".as_ref(),

@@ -1,6 +1,6 @@
 //! A model of 40 GB, packed and planned in 256 MiB.
 
-use super::{Report, mib, models};
+use super::{Report, mib, models, plot};
 use anyhow::{Context, Result, bail};
 use lampyris_pack::ModelIndex;
 use lampyris_pack::pack::{Options, Plan};
@@ -70,7 +70,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         ]
         .map(str::to_owned),
     ];
-    let mut seconds = Vec::new();
+    let (mut seconds, mut groups) = (Vec::new(), Vec::new());
     for half in [true, false] {
         let model = models::with_holes(half, folder.path())?;
         let target = folder.path().join("model.lampack");
@@ -98,6 +98,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             "pack": packed, "plan": planned,
         }));
         seconds.push(packing);
+        groups.push((name.to_owned(), vec![packing, planning]));
         for file in [&model, &target] {
             std::fs::remove_file(file).context("cannot delete a file of the bench")?;
         }
@@ -114,5 +115,12 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         Level::Measured,
         Target::AtMost(LINEAR),
     );
-    Ok(())
+    plot::bars(
+        report.plots.as_deref(),
+        "scale",
+        "Files with holes in 256 MiB of memory (measured)",
+        "seconds",
+        &["packing", "planning"],
+        &groups,
+    )
 }

@@ -1,7 +1,7 @@
 //! SmolLM2 in 110 MiB: less than the model and its surroundings need.
 
 use super::child::{self, Job};
-use super::{Report, llama, mib, storage};
+use super::{Report, llama, mib, plot, storage};
 use anyhow::{Result, ensure};
 use lampyris_tests::cage::Limits;
 use lampyris_tests::figures::{Level, Target, columns};
@@ -35,6 +35,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         .map(str::to_owned),
     ];
     let mut best = (0.0, 0.0);
+    let mut groups = Vec::new();
     for threads in [1, 2] {
         let mut job = Job {
             model: model.clone(),
@@ -78,6 +79,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             format!("{:.1}", our_rate / llama_rate),
             mib(ours.bytes_per_token() as u64),
         ]);
+        groups.push((format!("{threads} threads"), vec![llama_rate, our_rate]));
         let same = theirs
             .tokens
             .iter()
@@ -99,5 +101,12 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         Level::Measured,
         Target::AtLeast(TARGET),
     );
-    Ok(())
+    plot::bars(
+        report.plots.as_deref(),
+        "small",
+        "SmolLM2-135M under 110 MiB (measured)",
+        "tokens/s",
+        &["llama.cpp", "lampyris"],
+        &groups,
+    )
 }
