@@ -1,7 +1,8 @@
-//! Inference on this machine: the f32 reference executor.
+//! Inference on this machine.
 //!
-//! The reference executor is the arbiter of correctness for everything else that computes a
-//! model: it is slow and plain on purpose.
+//! [`engine`] runs models within a budget of memory, also those that are larger than it; [`sparse`]
+//! and [`predictor`] are its sparse mode. [`reference`](mod@reference), the f32 executor, is the
+//! arbiter of correctness for everything that computes a model: it is slow and plain on purpose.
 
 mod atomic;
 pub mod engine;

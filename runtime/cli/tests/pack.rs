@@ -22,6 +22,7 @@ fn command(folder: &Path, args: &[&str]) -> Command {
         .args(args)
         .current_dir(folder)
         .env("COLUMNS", "100")
+        .env("LAMPYRIS_CACHE", folder.join("cache"))
         .env_remove("RUST_BACKTRACE");
     command
 }

@@ -8,7 +8,7 @@ use lampyris_runtime::engine::{
 use lampyris_runtime::predictor::Predictor;
 use lampyris_runtime::sparse::chunks::ReadCost;
 use lampyris_runtime::sparse::{Activity, SparseOptions};
-use lampyris_runtime::{Sampler, SamplerConfig};
+use lampyris_runtime::{Sampler, SamplerConfig, nll};
 use lampyris_tests::cage::{Cage, Evidence, Limits};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -293,13 +293,6 @@ fn score(engine: &mut Engine, job: &Job) -> Result<Outcome> {
         perplexity: (sum / job.score.len() as f64).exp(),
         ..costs(&engine.stats().since(&before))
     })
-}
-
-/// Negative log-likelihood in nats.
-fn nll(logits: &[f32], token: usize) -> f64 {
-    let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
-    sum.ln() - f64::from(logits[token] - most)
 }
 
 fn costs(cost: &Stats) -> Outcome {

@@ -167,6 +167,16 @@ impl Profile {
         self.cost(chunk, 1)
     }
 
+    /// Bytes of the smallest random read that reaches half of the best rate at `depth`: there, a
+    /// byte more costs as much as the read itself. For layouts that group what is read together.
+    pub fn economical_read(&self, depth: usize) -> u64 {
+        let sizes = (12..=20).map(|bits| 1u64 << bits);
+        let rate = |chunk: u64| self.bytes_per_second(Pattern::Random, chunk, depth);
+        let best = sizes.clone().map(rate).fold(0.0, f64::max);
+        let enough = |chunk: &u64| rate(*chunk) * 2.0 >= best;
+        sizes.clone().find(enough).unwrap_or(CHUNK_MIN)
+    }
+
     /// Sustained bytes per second of reading in order with the recommended settings: the bound of
     /// forecasts.
     pub fn sequential(&self) -> f64 {
@@ -285,6 +295,16 @@ mod tests {
         assert_eq!(profile.bytes_per_second(Sequential, 1 << 20, 8), 9.0);
         let cost = profile.cost(65536, 16).as_secs_f64();
         assert!((cost - 65536.0 / 6400.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_economical_read_reaches_half_of_the_best_rate() {
+        use Pattern::Random;
+        let rates = [(4096, 100), (16384, 390), (65536, 800), (1 << 20, 1000)];
+        let profile = profile(&rates.map(|(chunk, rate)| (Random, chunk, 32, rate)));
+        assert_eq!(profile.economical_read(32), 32768);
+        // Alone, a read must outweigh 100 µs at 500 MB/s.
+        assert_eq!(Profile::assumed("d", "p").economical_read(1), 65536);
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Prepared {
 }
 
 /// What is known of the storage that holds `file`: what `lampyris probe` found, or assumptions.
-fn storage(file: &Path) -> Result<Option<Profile>> {
+pub(crate) fn storage(file: &Path) -> Result<Option<Profile>> {
     // Without a place for a cache nothing was saved.
     let Ok(cache) = Cache::locate() else {
         return Ok(None);

@@ -1,10 +1,13 @@
 //! `lampyris pack`.
 
 use super::JSON_SCHEMA;
+use super::engine::storage;
 use crate::output::{WrongUsage, bar, bytes, grouped, note, print, table};
 use anyhow::{Result, bail};
 use lampyris_flash::TensorType;
+use lampyris_io::probe::Origin;
 use lampyris_pack::{Forecast, Layout, Options, Packed, Plan, Report, Requantized, Statistics};
+use lampyris_runtime::sparse::SparseOptions;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -26,7 +29,8 @@ pub(crate) struct Args {
     /// Format of the down projection in bundles [default: Q8_0, or the model's if it has no blocks]
     #[arg(long, value_parser = tensor_type, value_name = "TYPE")]
     down_type: Option<TensorType>,
-    /// Bytes that one read of neurons should have
+    /// Bytes that one read of neurons should have [default: by what `lampyris probe` found of the
+    /// storage of the output, else 64 KiB]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
     group: Option<u32>,
     /// Statistics of neurons: the busy ones come first in their layer
@@ -67,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options {
         layout,
         down_type: args.down_type,
-        group_bytes: args.group.map(|n| n as usize),
+        group_bytes: args.group.map(|n| n as usize).or(probed_group(output)?),
         statistics: args.order.as_ref().map(Statistics::open).transpose()?,
     };
     let start = Instant::now();
@@ -99,6 +103,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         forecast.layout.name()
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The group that suits the storage of `output`, if it was probed.
+fn probed_group(output: &Path) -> Result<Option<usize>> {
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        // Writing will say what is wrong with it.
+        return Ok(None);
+    }
+    let profile = storage(folder)?.filter(|p| p.origin == Origin::Measured);
+    let depth = SparseOptions::default().depth;
+    Ok(profile.map(|p| p.economical_read(depth) as usize))
 }
 
 fn forecast_text(model: &str, output: &Path, forecast: &Forecast) -> String {
