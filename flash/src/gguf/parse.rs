@@ -255,7 +255,13 @@ fn header(input: &[u8]) -> Parsed<'_, Header> {
     let total = input.len();
     let (rest, magic) = named(|| "in the magic number".into(), take(4usize))(input)?;
     if magic != MAGIC {
-        let hint = "this is not a GGUF file; pass a .gguf file or a directory with safetensors";
+        let hint = match magic {
+            b"LAMP" => {
+                "`lampyris pack` wrote this file, for run, chat, bench, serve and `pack --verify`; \
+                 give this command the model that it was packed from"
+            }
+            _ => "this is not a GGUF file; pass a .gguf file or a directory with safetensors",
+        };
         return fault(
             input,
             format!("magic number is {magic:02x?}, not \"GGUF\""),

@@ -157,6 +157,33 @@ fn thresholds_are_calibrated_for_models_without() {
     ];
     let report = json(&lampyris(folder.path(), &train));
     assert!(report["perplexity"].is_null());
+    // And the engine runs with them, after it has said what that costs.
+    let pack = ["pack", "tiny", "-o", "t.lampack", "--layout", "bundled"];
+    assert!(lampyris(folder.path(), &pack).status.success());
+    let run = |sparsity| {
+        let args = [
+            "run",
+            "t.lampack",
+            "--thresholds",
+            "t.json",
+            "--rule",
+            "gate",
+            "--sparsity",
+            sparsity,
+            "--prompt",
+            "the",
+            "--max-tokens",
+            "8",
+        ];
+        lampyris(folder.path(), &args)
+    };
+    let (whole, sparse) = (run("0"), run("60"));
+    for output in [&whole, &sparse] {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        assert!(errors.contains("perplexity"), "{errors}");
+    }
+    assert_ne!(whole.stdout, sparse.stdout, "60 % of the neurons matter");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lampyris_import::arch::Positions;
-use lampyris_io::ReadEngine;
+use lampyris_io::{AlignedBuf, ReadEngine};
 use lampyris_kernels::{Activations, Kernels, Matrix, Pool};
 use lampyris_pack::ModelIndex;
 
@@ -33,6 +33,7 @@ const THREAD_MARGIN: u64 = 192 << 10;
 const SAMPLER_BYTES: u64 = 32;
 /// Weights with which the speed of computing is measured.
 const MEASURED_BYTES: usize = 8 << 20;
+const CACHE_LINE: usize = 64;
 
 impl Engine {
     /// What an engine would use, without opening it. Whoever makes a tokenizer should have made
@@ -187,16 +188,19 @@ fn situation(
 
 /// Multiplies with weights of the model's most frequent format for a few milliseconds.
 fn measure(matrices: &[MatrixDesc], kernels: &Kernels, pool: &Pool) -> Rate {
-    let largest = matrices.iter().max_by_key(|m| m.bytes());
-    let Some(desc) = largest else {
-        return Rate {
-            bytes_per_second: 1e9,
-            source: "assumed".to_owned(),
-        };
+    let assumed = || Rate {
+        bytes_per_second: 1e9,
+        source: "assumed".to_owned(),
+    };
+    let Some(desc) = matrices.iter().max_by_key(|m| m.bytes()) else {
+        return assumed();
     };
     let rows = (MEASURED_BYTES / desc.row_bytes).clamp(1, desc.rows);
-    // Zeros in any format; written, so that they are pages of their own.
-    let data = vec![1u8; rows * desc.row_bytes];
+    // Not from the allocator, which would keep it: the plan made next would count it as used.
+    let Ok(mut data) = AlignedBuf::new(rows * desc.row_bytes, CACHE_LINE) else {
+        return assumed();
+    };
+    data.fill(1);
     let x = vec![0.5; desc.cols];
     let mut acts = Activations::with_capacity(1, desc.cols);
     acts.quantize(kernels, &x, desc.cols);
