@@ -4,6 +4,8 @@
 //! `UPDATE_EXPECT=1 cargo test -p lampyris --test pack` rewrites the expected texts.
 #![cfg(unix)]
 
+mod program;
+
 use expect_test::{Expect, expect};
 use lampyris_flash::{Gguf, TensorType, gguf::Builder};
 use serde_json::Value;
@@ -17,7 +19,7 @@ use std::{
 };
 
 fn command(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lampyris"));
+    let mut command = program::lampyris();
     command
         .args(args)
         .current_dir(folder)
@@ -353,9 +355,12 @@ fn without_room_the_error_says_so_and_the_next_run_continues() {
     };
     model(&at.join("m.gguf"), &shape, false);
     // A limit on the size of files stands for a full disk: the system refuses the same calls.
-    let script = "trap '' XFSZ; ulimit -f 10000; exec \"$0\" pack m.gguf -o m.lampack";
+    let script = "trap '' XFSZ; ulimit -f 10000; exec \"$@\" pack m.gguf -o m.lampack";
+    let command = program::lampyris();
     let output = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_lampyris")])
+        .args(["-c", script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
         .current_dir(at)
         .output()
         .expect("the shell starts");

@@ -1,9 +1,11 @@
 //! `lampyris probe` as people and scripts see it. Nothing here depends on the machine's speed.
 
+mod program;
+
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -12,7 +14,7 @@ fn folder() -> TempDir {
 }
 
 fn probe(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    program::lampyris()
         .arg("probe")
         .args(args)
         .current_dir(folder)

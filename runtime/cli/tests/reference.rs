@@ -1,13 +1,14 @@
 //! What the accelerator's program for `tiny` says next, against llama.cpp's recorded text: the same
 //! token wherever the f32 reference does not waver.
 
+mod program;
+
 use lampyris_bundle::{Bundle, names};
 use lampyris_import::saved::TextTools;
 use lampyris_runtime::{Reference, argmax};
 use lampyris_sim::session::{Session, Want, memory};
 use lampyris_sim::{Limits, Model};
 use serde_json::Value;
-use std::process::Command;
 
 const RECORDED: &str = include_str!("../../../tests/tiny/reference.json");
 
@@ -29,7 +30,7 @@ fn margin(logits: &[f32]) -> f32 {
 fn compiled_tiny_continues_as_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let target = folder.path().join("compiled");
-    let status = Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    let status = program::lampyris()
         .args(["compile", "tiny", "-o"])
         .arg(&target)
         .status();

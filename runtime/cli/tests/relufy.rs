@@ -1,13 +1,15 @@
 //! `lampyris relufy` as people and scripts see it where it refuses. What it builds is tested where
 //! the real model is present, and beside the library's code.
 
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models");
 
 fn relufy(folder: &Path, original: &str, delta: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    program::lampyris()
         .args(["relufy", original, "--delta", delta, "-o", "out.gguf"])
         .current_dir(folder)
         .env_remove("RUST_BACKTRACE")

@@ -1,12 +1,14 @@
 //! `train-predictor` and `calibrate` as people and scripts see them, on small models.
 
+mod program;
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn lampyris(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    program::lampyris()
         .args(args)
         .current_dir(folder)
         .env("LAMPYRIS_CACHE", folder.join("cache"))

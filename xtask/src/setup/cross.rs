@@ -36,30 +36,65 @@ impl Tools {
     }
 }
 
+/// What marks installed tools, and its content.
+fn marker() -> (&'static str, String) {
+    let pins = &Pins::get().debian;
+    let wanted = [pins.cross.join(" "), pins.cross_twins.join(" ")].join("\n");
+    ("packages", wanted)
+}
+
+fn installed(root: &Path) -> bool {
+    let (marker, wanted) = marker();
+    fs::read_to_string(root.join(marker)).is_ok_and(|found| found == wanted)
+}
+
+/// Why there are no tools for this machine; `None` where a failed installation is a failure.
+pub(crate) fn unavailable(cache: &Cache) -> Option<String> {
+    if installed(&cache.cross()) {
+        return None;
+    }
+    if !HAS_PACKAGES {
+        return Some("the tools are packages for x86-64 Linux".to_owned());
+    }
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !is_debian(&system) {
+        return Some("the tools are packages of Debian, which this system is not".to_owned());
+    }
+    let program = debian::missing_program()?;
+    Some(format!("this system has no `{program}`"))
+}
+
+/// Whether packages exist for this machine.
+const HAS_PACKAGES: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+/// Whether the text of `os-release` is Debian's. Systems made from it lack some of the packages.
+fn is_debian(system: &str) -> bool {
+    system.lines().any(|line| line == "ID=debian")
+}
+
 /// Installs the tools unless they are there.
 pub(crate) fn install(cache: &Cache) -> Result<Tools> {
     let pins = &Pins::get().debian;
-    let wanted = [pins.cross.join(" "), pins.cross_twins.join(" ")].join("\n");
     let tools = Tools {
         root: cache.cross(),
     };
-    let marker = "packages";
-    if fs::read_to_string(tools.root.join(marker)).is_ok_and(|found| found == wanted) {
+    if installed(&tools.root) {
         already(NAME, "already there");
         return Ok(tools);
     }
     ensure!(
-        cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        HAS_PACKAGES,
         "the packages of the ARM64 tools are for x86-64 Debian\n\nhint: on another machine test \
          natively, with `cargo xtask test`"
     );
     let step = Step::start(NAME, "downloading 230 MB of Debian packages");
     let unpacked = debian::unpack_cross(cache, &pins.cross, &pins.cross_twins, "arm64").context(
-        "the ARM64 tools cannot be installed\n\nhint: they are taken from Debian; without apt, \
-         `cargo xtask test` runs all other tests",
+        "the ARM64 tools cannot be installed\n\nhint: they are taken from Debian; `cargo xtask \
+         test --no-cross` runs all other tests",
     )?;
     prune(&unpacked.root())?;
     scripts(&unpacked.root(), &tools.root)?;
+    let (marker, wanted) = marker();
     write(&unpacked.root().join(marker), &wanted)?;
     if tools.root.exists() {
         fs::remove_dir_all(&tools.root)
@@ -160,7 +195,7 @@ fn verify(tools: &Tools) -> Result<()> {
             .with_context(|| format!("cannot run `{}`", program.display()))?;
         if !output.status.success() {
             // So that the next attempt installs again.
-            let _ = fs::remove_file(tools.root.join("packages"));
+            let _ = fs::remove_file(tools.root.join(marker().0));
             bail!(
                 "`{}` does not run: {}",
                 program.display(),
@@ -198,6 +233,15 @@ mod tests {
         for gone in ["bin/qemu-mips", "share/doc", "src/rustc-1.0/compiler"] {
             assert!(!root.join("usr").join(gone).exists(), "{gone}");
         }
+    }
+
+    #[test]
+    fn systems_made_from_debian_are_not_debian() {
+        assert!(is_debian(
+            "NAME=\"Debian GNU/Linux\"\nID=debian\nVERSION_ID=\"12\"\n"
+        ));
+        assert!(!is_debian("ID=ubuntu\nID_LIKE=debian\n"));
+        assert!(!is_debian(""));
     }
 
     #[test]

@@ -15,10 +15,8 @@ pub(crate) struct Unpacked {
 
 impl Unpacked {
     fn new(cache: &Cache) -> Result<Unpacked> {
-        for program in ["apt-get", "dpkg-deb"] {
-            if !succeeds(Command::new(program).arg("--version")) {
-                bail!("this system has no `{program}` to download packages with");
-            }
+        if let Some(program) = missing_program() {
+            bail!("this system has no `{program}` to download packages with");
         }
         let folder = tempfile::Builder::new()
             .prefix(".debian-")
@@ -37,6 +35,12 @@ impl Unpacked {
         command.arg("--extract").arg(package).arg(self.root());
         logged(&mut command, &cache.logs().join("dpkg-deb.log"))
     }
+}
+
+/// A program that packages cannot be had without, and that this system lacks.
+pub(crate) fn missing_program() -> Option<&'static str> {
+    let runs = |program| succeeds(Command::new(program).arg("--version"));
+    ["apt-get", "dpkg-deb"].into_iter().find(|p| !runs(*p))
 }
 
 /// Downloads the packages and unpacks them beside each other, on the cache's file system.

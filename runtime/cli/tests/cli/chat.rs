@@ -1,10 +1,10 @@
 //! `lampyris chat`, with `tiny` and a chat template that it does not have by itself.
 
-use super::{check, lampyris};
+use super::{check, lampyris, program};
 use expect_test::expect;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 const TINY: &[u8] = include_bytes!("../../../../compiler/import/assets/tiny.gguf");
 
@@ -48,7 +48,7 @@ fn write_model(path: &Path) {
 /// Talks: `lines` are the user's.
 fn talk(folder: &Path, more: &[&str], lines: &str) -> Output {
     write_model(&folder.join("chatty.gguf"));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    let mut child = program::lampyris()
         .args(["chat", "chatty.gguf", "--max-tokens", "6"])
         .args(more)
         .current_dir(folder)

@@ -6,6 +6,8 @@
 mod bench;
 mod chat;
 mod process;
+#[path = "../program/mod.rs"]
+mod program;
 mod run;
 mod serve;
 
@@ -13,14 +15,14 @@ use expect_test::{Expect, expect};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use tempfile::TempDir;
 
 const PROMPT: &str = "It is a truth universally acknowledged, that";
 
 /// Runs the command in `folder`, with an empty cache.
 fn lampyris(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    program::lampyris()
         .args(args)
         .current_dir(folder)
         .env("LAMPYRIS_CACHE", folder.join("cache"))

@@ -1,5 +1,6 @@
 //! A command that is still running: what it prints, and signals to it.
 
+use super::program;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,7 +16,7 @@ pub(crate) struct Running {
 pub(crate) fn start(folder: &Path, args: &[&str]) -> Running {
     let temporary = folder.join("tmp");
     std::fs::create_dir_all(&temporary).expect("a folder");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lampyris"))
+    let mut child = program::lampyris()
         .args(args)
         .current_dir(folder)
         .env("TMPDIR", temporary)

@@ -85,9 +85,10 @@ fn a_file_comes_back() {
 
 #[test]
 fn contradictions_are_named() {
+    let version = format!(r#"\"schema_version\":{SCHEMA_VERSION}"#);
     let cases = [
         (
-            r#"\"schema_version\":1"#,
+            version.as_str(),
             r#"\"schema_version\":9"#,
             "schema version 9",
         ),
