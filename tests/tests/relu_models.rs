@@ -75,7 +75,7 @@ fn check_window(model: &Model, expected: &Window) -> Vec<u32> {
 fn small_answers_as_recorded() {
     let recorded = relu::small();
     check_hash(&relu::small_path(), &recorded.sha256);
-    let model = Model::open(&relu::small_path()).unwrap();
+    let model = Model::open(relu::small_path()).unwrap();
     let tokenizer = Tokenizer::from_model_file(model.file()).unwrap();
     let reference = Reference::new(&model).unwrap();
     let mut sampler = Sampler::new(SamplerConfig::default()).unwrap();
@@ -102,7 +102,7 @@ fn small_answers_as_recorded() {
 #[test]
 fn small_is_as_sparse_as_recorded() {
     let recorded = relu::small();
-    let model = Model::open(&relu::small_path()).unwrap();
+    let model = Model::open(relu::small_path()).unwrap();
     check_window(&model, &recorded.window);
     let mean = recorded.window.zeros.iter().sum::<f64>() / recorded.window.zeros.len() as f64;
     assert!(mean > 0.94, "{mean}");

@@ -61,7 +61,7 @@ fn an_error_names_the_layer_and_the_next_call_goes_on() {
         ..Default::default()
     };
     for together in [1, 12] {
-        handle.set_faults(all_fail.clone());
+        handle.set_faults(all_fail);
         let error = layers.run(&mut ffn, together).unwrap_err().to_string();
         assert!(
             error.contains("blk.0.ffn") && error.contains("hint: "),
