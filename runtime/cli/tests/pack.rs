@@ -394,19 +394,19 @@ fn a_full_disk_is_named_before_anything_is_packed() {
     };
     model(&at.join("m.gguf"), &shape, false);
     let unshare = |script: &str| {
+        let program = program::lampyris();
         let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-ec", script]);
-        command
-            .args([env!("CARGO_BIN_EXE_lampyris")])
-            .current_dir(at);
-        command.output()
+        command.args(["--map-root-user", "--mount", "sh", "-ec", script, "sh"]);
+        command.arg(program.get_program()).args(program.get_args());
+        command.current_dir(at).output()
     };
     let disk = "mkdir -p disk; mount -t tmpfs -o size=3m none disk";
     if !unshare(disk).is_ok_and(|output| output.status.success()) {
         eprintln!("not tested: this system lets nobody mount a disk in a namespace");
         return;
     }
-    let script = format!("{disk}; set +e; $0 pack m.gguf -o disk/m.lampack; echo code $?; ls disk");
+    let script =
+        format!("{disk}; set +e; \"$@\" pack m.gguf -o disk/m.lampack; echo code $?; ls disk");
     let shown = transcript(&unshare(&script).expect("the shell starts"));
     assert!(shown.contains("code 1\nm.lampack.part\n"), "{shown}");
     assert!(shown.contains(" bytes free\n\nhint: make room"), "{shown}");
