@@ -38,6 +38,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("compiled_tiny_continues_as_recorded", SLOW),
 ];
 
+/// Several times what the longest test program takes.
+const MOST_SECONDS: &str = "1200";
 const PROCESS: &str = "it measures the process's memory, of which the emulator takes part";
 const SLOW: &str = "it takes a minute or more under an emulator";
 
@@ -175,6 +177,8 @@ fn emulated(tools: &Tools, processor: &Processor, program: &Program, cpu: u32) -
     let emulator = tools.script(tools::EMULATOR);
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &cpu.to_string()]);
+    // Whatever still hangs is a failure, not a job without end.
+    command.args(["timeout", "--kill-after=10", MOST_SECONDS]);
     command.arg(&emulator).arg(&program.path);
     for (name, _) in LEFT_OUT {
         command.args(["--skip", name]);
