@@ -344,26 +344,30 @@ fn a_killed_run_leaves_no_file_and_the_next_completes_it() {
     assert_eq!(names, ["m.gguf", "m.lampack", "whole"]);
 }
 
+/// More than a disk of a few MiB holds.
+const FOUR_LAYERS: Shape = Shape {
+    layers: 4,
+    d: 256,
+    ffn: 1024,
+};
+
+/// Runs a script, in which `"$@"` is the command under test, with a shell.
+fn in_shell(folder: &Path, shell: &[&str], script: &str) -> std::io::Result<Output> {
+    let program = program::lampyris();
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).args([script, "sh"]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.current_dir(folder).output()
+}
+
 #[test]
 fn without_room_the_error_says_so_and_the_next_run_continues() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
-    let shape = Shape {
-        layers: 4,
-        d: 256,
-        ffn: 1024,
-    };
-    model(&at.join("m.gguf"), &shape, false);
+    model(&at.join("m.gguf"), &FOUR_LAYERS, false);
     // A limit on the size of files stands for a full disk: the system refuses the same calls.
     let script = "trap '' XFSZ; ulimit -f 10000; exec \"$@\" pack m.gguf -o m.lampack";
-    let command = program::lampyris();
-    let output = Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(at)
-        .output()
-        .expect("the shell starts");
+    let output = in_shell(at, &["sh", "-c"], script).expect("the shell starts");
     let shown = transcript(&output);
     assert!(shown.starts_with("exit code 1\n"), "{shown}");
     assert!(
@@ -387,19 +391,9 @@ fn without_room_the_error_says_so_and_the_next_run_continues() {
 fn a_full_disk_is_named_before_anything_is_packed() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
-    let shape = Shape {
-        layers: 4,
-        d: 256,
-        ffn: 1024,
-    };
-    model(&at.join("m.gguf"), &shape, false);
-    let unshare = |script: &str| {
-        let program = program::lampyris();
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-ec", script, "sh"]);
-        command.arg(program.get_program()).args(program.get_args());
-        command.current_dir(at).output()
-    };
+    model(&at.join("m.gguf"), &FOUR_LAYERS, false);
+    let namespace = ["unshare", "--map-root-user", "--mount", "sh", "-ec"];
+    let unshare = |script: &str| in_shell(at, &namespace, script);
     let disk = "mkdir -p disk; mount -t tmpfs -o size=3m none disk";
     if !unshare(disk).is_ok_and(|output| output.status.success()) {
         eprintln!("not tested: this system lets nobody mount a disk in a namespace");

@@ -71,7 +71,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options {
         layout,
         down_type: args.down_type,
-        group_bytes: args.group.map(|n| n as usize).or(probed_group(output)?),
+        group_bytes: match args.group {
+            Some(bytes) => Some(bytes as usize),
+            None => probed_group(output)?,
+        },
         statistics: args.order.as_ref().map(Statistics::open).transpose()?,
     };
     let start = Instant::now();

@@ -342,23 +342,8 @@ impl Layers {
 }
 
 fn to_blocks(ty: TensorType, values: &[f32]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for row in values.chunks(WIDTH) {
-        match ty {
-            TensorType::Q8_0 => {
-                let start = out.len();
-                out.resize(start + ty.row_bytes(row.len()).unwrap(), 0);
-                block::quantize_row(ty, row, &mut out[start..]).unwrap();
-            }
-            TensorType::F16 => {
-                out.extend(
-                    row.iter()
-                        .flat_map(|v| half::f16::from_f32(*v).to_le_bytes()),
-                );
-            }
-            _ => out.extend(row.iter().flat_map(|v| v.to_le_bytes())),
-        }
-    }
+    let mut out = vec![0; ty.row_bytes(values.len()).unwrap()];
+    block::quantize_row(ty, values, &mut out).unwrap();
     out
 }
 
