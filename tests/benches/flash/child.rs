@@ -117,9 +117,14 @@ impl Outcome {
         steady(&self.token_seconds)
     }
 
+    /// The share of one token in a sum over all.
+    pub(crate) fn per_token(&self, sum: f64) -> f64 {
+        sum / self.token_seconds.len().max(1) as f64
+    }
+
     /// Bytes read for one token.
     pub(crate) fn bytes_per_token(&self) -> f64 {
-        self.bytes_read as f64 / self.token_seconds.len().max(1) as f64
+        self.per_token(self.bytes_read as f64)
     }
 }
 

@@ -129,18 +129,10 @@ fn one(
     let mut share = [0.0; 2];
     for threads in [1, 2] {
         storage::forget(model)?;
-        let reference = llama::Job {
-            model,
-            prompt: &PROMPT,
-            generate: GENERATE,
-            threads,
-            context: CONTEXT,
-            batch: 64,
-        };
-        let (llama, _) = llama::caged(&reference, limits)?;
+        let mut job = job(model, threads);
+        let (llama, _) = llama::caged(&llama::Job::like(&job, 64), limits)?;
         storage::forget(model)?;
         let before = Rates::measure(model)?;
-        let mut job = job(model, threads);
         job.memory = Some(limit);
         job.storage = Some(before.seen);
         let (outcome, evidence) = child::caged(&job, limits)?;

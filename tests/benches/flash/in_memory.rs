@@ -33,14 +33,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             context: CONTEXT,
             ..Job::default()
         };
-        let reference = llama::Job {
-            model: &model,
-            prompt,
-            generate: GENERATE,
-            threads,
-            context: CONTEXT,
-            batch: PROMPT,
-        };
+        let reference = llama::Job::like(&job, PROMPT);
         // Seconds of the prompt and of a token.
         let (mut theirs, mut ours) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
         for _ in 0..ROUNDS {

@@ -231,11 +231,8 @@ fn climb(report: &mut Report, subject: &Subject) -> Result<()> {
     let groups: Vec<_> = outcomes
         .iter()
         .map(|(name, o)| {
-            let n = o.token_seconds.len() as f64;
-            (
-                (*name).to_owned(),
-                vec![o.io_wait_ms / n, o.memory_ms / n, o.compute_ms / n],
-            )
+            let times = [o.io_wait_ms, o.memory_ms, o.compute_ms];
+            ((*name).to_owned(), times.map(|ms| o.per_token(ms)).to_vec())
         })
         .collect();
     plot::bars(
@@ -268,7 +265,6 @@ fn head() -> [String; 10] {
 }
 
 fn row(name: &str, outcome: &Outcome, naive: &Outcome) -> [String; 10] {
-    let n = outcome.token_seconds.len() as f64;
     let seconds: f64 = outcome.token_seconds.iter().sum();
     [
         name.to_owned(),
@@ -279,10 +275,10 @@ fn row(name: &str, outcome: &Outcome, naive: &Outcome) -> [String; 10] {
             100.0 * outcome.bytes_per_token() / naive.bytes_per_token()
         ),
         format!("{:.0}", outcome.bytes_read as f64 / seconds / 1e6),
-        format!("{:.0}", outcome.reads as f64 / n),
-        format!("{:.2}", outcome.io_wait_ms / n),
-        format!("{:.2}", outcome.memory_ms / n),
-        format!("{:.2}", outcome.compute_ms / n),
+        format!("{:.0}", outcome.per_token(outcome.reads as f64)),
+        format!("{:.2}", outcome.per_token(outcome.io_wait_ms)),
+        format!("{:.2}", outcome.per_token(outcome.memory_ms)),
+        format!("{:.2}", outcome.per_token(outcome.compute_ms)),
         match outcome.perplexity {
             // Nothing was scored.
             0.0 => "-".into(),
@@ -344,7 +340,7 @@ fn judge(report: &mut Report, subject: &Subject, outcomes: &[(&str, Outcome)], o
     let (bundled, chunks) = (&outcomes[CHUNKS - 1].1, &outcomes[CHUNKS].1);
     let times = |a: &Outcome, b: &Outcome| a.mean() / b.mean();
     let bytes = |a: &Outcome, b: &Outcome| 100.0 * b.bytes_per_token() / a.bytes_per_token();
-    let memory = |o: &Outcome| o.memory_ms / o.token_seconds.len() as f64 / (10.0 * o.mean());
+    let memory = |o: &Outcome| o.per_token(o.memory_ms) / (10.0 * o.mean());
     let loss = 100.0 * (chunks.perplexity / naive.perplexity - 1.0);
     let (faster, fewer) = (Target::AtLeast(5.0), Target::AtMost(8.0));
     let figures = [

@@ -1,6 +1,6 @@
 //! llama.cpp under the same limits.
 
-use super::child::steady;
+use super::child::{self, steady};
 use anyhow::{Context, Result, bail};
 use lampyris_tests::cage::{Cage, Evidence, Limits};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,20 @@ pub(crate) struct Job<'a> {
     pub(crate) threads: usize,
     pub(crate) context: usize,
     pub(crate) batch: usize,
+}
+
+impl<'a> Job<'a> {
+    /// What our engine is to do, with prompts in parts of `batch` tokens.
+    pub(crate) fn like(job: &'a child::Job, batch: usize) -> Self {
+        Self {
+            model: &job.model,
+            prompt: &job.prompt,
+            generate: job.generate,
+            threads: job.threads,
+            context: job.context,
+            batch,
+        }
+    }
 }
 
 /// What it gives.

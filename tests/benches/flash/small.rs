@@ -47,15 +47,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         };
         let (whole, _) = child::caged(&job, Limits::default())?;
         storage::forget(&model)?;
-        let reference = llama::Job {
-            model: &model,
-            prompt,
-            generate: GENERATE,
-            threads,
-            context: CONTEXT,
-            batch: 64,
-        };
-        let (theirs, _) = llama::caged(&reference, limits)?;
+        let (theirs, _) = llama::caged(&llama::Job::like(&job, 64), limits)?;
         storage::forget(&model)?;
         job.memory = Some(LIMIT);
         let (ours, evidence) = child::caged(&job, limits)?;
