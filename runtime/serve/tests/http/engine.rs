@@ -257,6 +257,8 @@ pub(crate) fn ended(mut tokens: Vec<u32>) -> Vec<u32> {
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.handle.abort();
+        // An engine that waits for a script, after a test that failed, waits no longer.
+        self.scripts = channel().0;
         if let Some(thread) = self.thread.take() {
             let result = thread.join();
             if !std::thread::panicking() {
