@@ -1,21 +1,40 @@
-//! Boards as data: a TOML file names a hardware configuration and what it may use.
+//! Boards as data: a TOML file names a hardware configuration, what it may use, and what lies
+//! around it.
 //!
 //! ```toml
-//! name = "lfe5u-85f"
+//! name = "ulx3s-85f"
 //! inherit = "small"        # a named configuration that [accel] changes
+//! pins = "ulx3s-85f.lpf"   # beside this file; with the tables below
 //!
 //! [accel]
-//! clock_khz = 65000
+//! clock_khz = 50000
 //!
-//! [budget]
+//! [budget]                 # what the part has
 //! lut = 83640
 //! ff = 83640
 //! dsp = 156
 //! bram = 208
+//!
+//! [part.ecp5]              # these tables and `pins` are all there, or none of them:
+//! device = "LFE5U-85F"     # without them a board is a configuration that can be simulated,
+//! package = "CABGA381"     # with them it can be built
+//! speed = 6
+//!
+//! [clock]
+//! input_khz = 25000
+//!
+//! [link.uart]
+//! baud = 3000000
 //! ```
 //!
 //! Unknown keys and values out of range are errors with their place.
 
+pub mod hardware;
+pub mod pll;
+
+pub use hardware::Hardware;
+
+use hardware::{Clock, Link, OutOfRange, Part, Pins};
 use lampyris_isa::HwConfig;
 use lampyris_isa::config::ConfigError;
 use serde::Deserialize;
@@ -30,6 +49,8 @@ pub struct Board {
     pub config: HwConfig,
     /// What the part has, if the file says so.
     pub budget: Option<Budget>,
+    /// What lies around the accelerator; boards that are only a configuration have none.
+    pub hardware: Option<Hardware>,
 }
 
 /// Resources of a part.
@@ -50,7 +71,7 @@ pub struct Budget {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{}: {source}\n\nhint: name a configuration (base, small, wide) or an existing board file", path.display())]
+    #[error("{}: {source}\n\nhint: name a configuration (base, small, wide), a board of this program (ulx3s-85f) or a board's file", path.display())]
     Io {
         /// File.
         path: PathBuf,
@@ -58,7 +79,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The text is not a board.
-    #[error("{file}: {message}\n\nhint: boards/lfe5u-85f.toml shows every key")]
+    #[error("{file}: {message}\n\nhint: boards/ulx3s-85f.toml shows every key")]
     Parse {
         /// File.
         file: String,
@@ -72,6 +93,34 @@ pub enum Error {
         file: String,
         /// Value.
         found: String,
+    },
+    /// Some of the tables that a bitstream needs are there, others are not.
+    #[error(
+        "{file}: {found} without {missing}\n\nhint: a board that can be built has `pins`, [part], [clock] and [link]; a configuration has none of them"
+    )]
+    Incomplete {
+        /// File.
+        file: String,
+        /// What is there.
+        found: String,
+        /// What is not.
+        missing: String,
+    },
+    /// A value around the accelerator is out of range.
+    #[error("{file}: {source}\n\nhint: correct this value")]
+    Hardware {
+        /// File.
+        file: String,
+        /// Key, value and range.
+        source: OutOfRange,
+    },
+    /// The accelerator's clock cannot be made.
+    #[error("{file}: {source}\n\nhint: set accel.clock_khz to what can be made")]
+    Pll {
+        /// File.
+        file: String,
+        /// Frequencies.
+        source: pll::NoDividers,
     },
     /// A parameter is out of range.
     #[error("{file}: {source}\n\nhint: correct the value under [accel]")]
@@ -91,6 +140,10 @@ struct File {
     #[serde(default)]
     accel: Accel,
     budget: Option<Budget>,
+    pins: Option<String>,
+    part: Option<Part>,
+    clock: Option<Clock>,
+    link: Option<Link>,
 }
 
 macro_rules! accel {
@@ -128,12 +181,29 @@ pub fn named(name: &str) -> Option<HwConfig> {
         .map(|(_, c)| *c)
 }
 
+/// Boards that this program brings along: name, file and pin file.
+const SHIPPED: [(&str, &str, &str); 1] = [(
+    "ulx3s-85f",
+    include_str!("../ulx3s-85f.toml"),
+    include_str!("../ulx3s-85f.lpf"),
+)];
+
+/// Names of the boards that this program brings along.
+pub fn shipped() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().map(|(name, ..)| *name)
+}
+
 impl Board {
-    /// Parses a board file; `file` is its name in messages.
+    /// Parses a board file; `file` is its name in messages, and `pins` reads the pin file that it
+    /// names.
     ///
     /// # Errors
-    /// Syntax, unknown keys, and values out of range, with their place.
-    pub fn parse(file: &str, text: &str) -> Result<Board, Error> {
+    /// Syntax, unknown and missing keys, and values out of range, with their place.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        pins: impl FnOnce(&str) -> Result<String, Error>,
+    ) -> Result<Board, Error> {
         let parsed: File = toml::from_str(text).map_err(|e| Error::Parse {
             file: file.into(),
             message: e.to_string(),
@@ -148,13 +218,14 @@ impl Board {
             source,
         })?;
         Ok(Board {
+            hardware: parsed.hardware(file, &config, pins)?,
             name: parsed.name,
             config,
             budget: parsed.budget,
         })
     }
 
-    /// A named configuration, or the board of a file.
+    /// A named configuration, a board that this program brings along, or the board of a file.
     ///
     /// # Errors
     /// As [`Board::parse`], and files that cannot be read.
@@ -164,14 +235,81 @@ impl Board {
                 name: name_or_path.into(),
                 config,
                 budget: None,
+                hardware: None,
             });
         }
+        if let Some((name, text, pins)) = SHIPPED.iter().find(|(name, ..)| *name == name_or_path) {
+            return Board::parse(&format!("{name}.toml"), text, |_| Ok((*pins).into()));
+        }
         let path = Path::new(name_or_path);
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
-            path: path.into(),
+        let text = read(path)?;
+        Board::parse(name_or_path, &text, |pins| read(&path.with_file_name(pins)))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Io {
+        path: path.into(),
+        source,
+    })
+}
+
+impl File {
+    /// What lies around the accelerator: all of it or nothing.
+    fn hardware(
+        &self,
+        file: &str,
+        config: &HwConfig,
+        pins: impl FnOnce(&str) -> Result<String, Error>,
+    ) -> Result<Option<Hardware>, Error> {
+        let (Some(name), Some(part), Some(clock), Some(link)) =
+            (&self.pins, &self.part, self.clock, self.link)
+        else {
+            return self.bare(file);
+        };
+        let hardware = Hardware {
+            part: part.clone(),
+            clock,
+            link,
+            pins: Pins {
+                name: name.clone(),
+                text: pins(name)?,
+            },
+        };
+        let clock_khz = config.clock_khz;
+        hardware
+            .check(clock_khz)
+            .map_err(|source| Error::Hardware {
+                file: file.into(),
+                source,
+            })?;
+        pll::Ecp5Pll::new(clock.input_khz, clock_khz).map_err(|source| Error::Pll {
+            file: file.into(),
             source,
         })?;
-        Board::parse(name_or_path, &text)
+        Ok(Some(hardware))
+    }
+
+    /// A board without hardware, which has no part of it.
+    fn bare(&self, file: &str) -> Result<Option<Hardware>, Error> {
+        let parts = [
+            ("`pins`", self.pins.is_some()),
+            ("[part]", self.part.is_some()),
+            ("[clock]", self.clock.is_some()),
+            ("[link]", self.link.is_some()),
+        ];
+        let list = |there: bool| {
+            let names = parts.iter().filter(|(_, is)| *is == there).map(|p| p.0);
+            names.collect::<Vec<_>>().join(", ")
+        };
+        if list(true).is_empty() {
+            return Ok(None);
+        }
+        Err(Error::Incomplete {
+            file: file.into(),
+            found: list(true),
+            missing: list(false),
+        })
     }
 }
 
@@ -179,16 +317,22 @@ impl Board {
 mod tests {
     use super::*;
 
+    fn parse_text(text: &str) -> Result<Board, Error> {
+        Board::parse("x.toml", text, |_| Ok(String::new()))
+    }
+
     #[test]
-    fn shipped_board_is_legal() {
-        let board = Board::parse("lfe5u-85f.toml", include_str!("../lfe5u-85f.toml")).unwrap();
-        assert_eq!(board.name, "lfe5u-85f");
-        assert_eq!(board.budget.map(|b| b.dsp), Some(156));
+    fn shipped_boards_are_legal() {
+        for name in shipped() {
+            let board = Board::open(name).unwrap();
+            assert_eq!(board.name, name);
+            assert!(board.budget.is_some() && board.hardware.is_some());
+        }
     }
 
     #[test]
     fn errors_name_the_place() {
-        let parse = |text: &str| Board::parse("x.toml", text).unwrap_err().to_string();
+        let parse = |text: &str| parse_text(text).unwrap_err().to_string();
         let head = "name = \"x\"\ninherit = \"small\"\n";
         assert!(
             parse("name = \"x\"\ninherit = \"huge\"\n").starts_with("x.toml: `inherit` is `huge`")
@@ -199,5 +343,68 @@ mod tests {
             range.starts_with("x.toml: `mac_rows` is 3, allowed: 1, 2, 4, 8 or 16"),
             "{range}"
         );
+    }
+
+    const PARTS: &str = "[part.ecp5]\ndevice = \"LFE5U-85F\"\npackage = \"CABGA381\"\nspeed = 6\n";
+
+    fn built(part: &str, clock: u32, baud: u32) -> String {
+        format!(
+            "name = \"x\"\ninherit = \"small\"\npins = \"x.lpf\"\n{part}[clock]\ninput_khz = {clock}\n[link.uart]\nbaud = {baud}\n"
+        )
+    }
+
+    #[test]
+    fn hardware_is_whole_and_in_range() {
+        let board = parse_text(&built(PARTS, 25_000, 1_000_000)).unwrap();
+        assert_eq!(board.hardware.unwrap().clock.input_khz, 25_000);
+        let error = |text: &str| parse_text(text).unwrap_err().to_string();
+        let part = PARTS.replace("LFE5U-85F", "LFE5U-99F");
+        let message = error(&built(&part, 25_000, 1_000_000));
+        assert!(
+            message.contains("line 5, column 10") && message.contains("LFE5U-85F"),
+            "{message}"
+        );
+        let message = error(&built(
+            &PARTS.replace("speed = 6", "speed = 9"),
+            25_000,
+            1_000_000,
+        ));
+        assert!(
+            message.starts_with("x.toml: `part.ecp5.speed` is 9, allowed: 6 to 8"),
+            "{message}"
+        );
+        let message = error(&built(PARTS, 25_000, 12_000_000));
+        assert!(
+            message.starts_with("x.toml: `link.uart.baud` is 12000000"),
+            "{message}"
+        );
+        let message = error(&built(PARTS, 33_333, 1_000_000));
+        assert!(
+            message.contains("no clock of 50000 kHz can be made from 33333 kHz"),
+            "{message}"
+        );
+        let message = error(&built("", 25_000, 1_000_000));
+        assert!(
+            message.starts_with("x.toml: `pins`, [clock], [link] without [part]"),
+            "{message}"
+        );
+        let message = error(&built(PARTS, 25_000, 1_000_000).replace("baud", "bauds"));
+        assert!(message.contains("unknown field `bauds`"), "{message}");
+    }
+
+    #[test]
+    fn pin_files_lie_beside_the_board() {
+        let folder = std::env::temp_dir().join(format!("lampyris-boards-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("x.toml");
+        std::fs::write(&path, built(PARTS, 25_000, 1_000_000)).unwrap();
+        let missing = Board::open(&path.to_string_lossy())
+            .unwrap_err()
+            .to_string();
+        assert!(missing.contains("x.lpf"), "{missing}");
+        std::fs::write(folder.join("x.lpf"), "LOCATE").unwrap();
+        let board = Board::open(&path.to_string_lossy()).unwrap();
+        assert_eq!(board.hardware.unwrap().pins.text, "LOCATE");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

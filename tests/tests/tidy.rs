@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 17] = [
+const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
     ("lampyris-boards", &["lampyris-isa"]),
     ("lampyris-bundle", &["lampyris-isa"]),
+    ("lampyris-flow", &["lampyris-boards", "verilator-sys"]),
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
     ("lampyris-import", &["lampyris-flash"]),
@@ -58,6 +59,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
             "lampyris-control",
             "lampyris-boards",
             "lampyris-flash",
+            "lampyris-flow",
             "verilator-sys",
         ],
     ),

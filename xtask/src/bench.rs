@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // Only these need llama.cpp, which takes minutes to compile.
         let needs = [Bench::Accuracy, Bench::Flash];
         let bench = benches.iter().any(|bench| needs.contains(bench));
-        setup::run(&setup::Arguments { bench })?;
+        setup::run(&setup::Arguments { bench, fpga: false })?;
     }
     let mut failed = Vec::new();
     for bench in benches {

@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Also install what the benches compare with; compiles llama.cpp
     #[arg(long)]
     pub(crate) bench: bool,
+    /// Also install what bitstreams are built with
+    #[arg(long)]
+    pub(crate) fpga: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -34,14 +37,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let _lock = lock(&cache, "setup")?;
     prerequisites(&cache)?;
     python::environment(&cache)?;
-    let groups: &[Group] = if arguments.bench {
-        &[Group::Core, Group::Bench]
-    } else {
-        &[Group::Core]
+    let wanted = |group: Group| match group {
+        Group::Core => true,
+        Group::Bench => arguments.bench,
+        Group::Fpga => arguments.fpga,
     };
     // Wheels first: what is compiled from source may import them while it is built.
     let mut pins: Vec<_> = Pins::get().python.iter().collect();
-    pins.retain(|pin| groups.contains(&pin.group));
+    pins.retain(|pin| wanted(pin.group));
     pins.sort_by_key(|pin| pin.source);
     for pin in pins {
         python::package(&cache, pin)?;

@@ -10,6 +10,7 @@
 //! | `debian/` | headers unpacked from Debian packages |
 //! | `cross/` | compiler, linker and emulator for other machines |
 //! | `verilated/` | compiled designs |
+//! | `yowasp/` | compiled forms of the WebAssembly programs among the tools |
 //! | `logs/` | output of installers |
 
 mod pins;
@@ -25,6 +26,9 @@ use std::path::{Path, PathBuf};
 
 /// Command that installs what is pinned.
 pub const SETUP: &str = "cargo xtask setup";
+
+/// Command that also installs what bitstreams need.
+pub const SETUP_FPGA: &str = "cargo xtask setup --fpga";
 
 /// Environment variable that [`python`] reads.
 const PYTHON: &str = "LAMPYRIS_PYTHON";

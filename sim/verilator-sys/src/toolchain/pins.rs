@@ -23,6 +23,8 @@ pub enum Group {
     Core,
     /// For the benches that compare with other programs.
     Bench,
+    /// For bitstreams.
+    Fpga,
 }
 
 /// One Python package.

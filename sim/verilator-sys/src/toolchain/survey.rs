@@ -111,7 +111,11 @@ fn python_packages(cache: &Cache) -> impl Iterator<Item = Finding> {
             optional,
             mend: String::new(),
         };
-        let flag = if optional { " --bench" } else { "" };
+        let flag = match pin.group {
+            Group::Core => "",
+            Group::Bench => " --bench",
+            Group::Fpga => " --fpga",
+        };
         finish(finding, format!("{SETUP}{flag}"))
     })
 }
