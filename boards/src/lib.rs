@@ -51,6 +51,8 @@ pub struct Board {
     pub budget: Option<Budget>,
     /// What lies around the accelerator; boards that are only a configuration have none.
     pub hardware: Option<Hardware>,
+    /// The board's file; empty for a named configuration.
+    pub text: String,
 }
 
 /// Resources of a part.
@@ -222,6 +224,7 @@ impl Board {
             name: parsed.name,
             config,
             budget: parsed.budget,
+            text: text.to_owned(),
         })
     }
 
@@ -236,6 +239,7 @@ impl Board {
                 config,
                 budget: None,
                 hardware: None,
+                text: String::new(),
             });
         }
         if let Some((name, text, pins)) = SHIPPED.iter().find(|(name, ..)| *name == name_or_path) {

@@ -64,9 +64,9 @@ impl Ecp5Pll {
         f64::from(input_khz) * f64::from(self.feedback_div) / f64::from(self.input_div)
     }
 
-    /// The module `soc_pll`: the accelerator's clock, and the same half a period later for the
-    /// memory chip.
-    pub fn verilog(&self, input_khz: u32) -> String {
+    /// The module `soc_pll`: the accelerator's clock, and the same for the memory chip, which leads
+    /// by `lead_deg` degrees of a period (below 360) to make up for the delay of its way out.
+    pub fn verilog(&self, input_khz: u32, lead_deg: u32) -> String {
         let Ecp5Pll {
             input_div,
             feedback_div,
@@ -74,19 +74,21 @@ impl Ecp5Pll {
         } = self;
         // A phase is given in periods of the oscillator, counted from half the divider.
         let phase = output_div / 2 - u32::from(output_div % 2 == 0);
-        let late = phase + output_div / 2;
+        // The second output in eighths of a period of the oscillator after the first.
+        let eighths = (360 - lead_deg) * output_div * 8 / 360;
+        let (coarse, fine) = (phase + eighths / 8, eighths % 8);
         let output = self.output_khz(input_khz);
         format!(
             "// Generated from the board's file: {input_khz} kHz to {output} kHz.\n\
              `default_nettype none\n\n\
-             module soc_pll (\n    input  wire clk_i,\n    output wire clk_o,\n    output wire clk_late_o,\n    output wire locked_o\n);\n  \
+             module soc_pll (\n    input  wire clk_i,\n    output wire clk_o,\n    output wire clk_mem_o,\n    output wire locked_o\n);\n  \
              (* ICP_CURRENT=\"12\" *) (* LPF_RESISTOR=\"8\" *) (* MFG_ENABLE_FILTEROPAMP=\"1\" *) (* MFG_GMCREF_SEL=\"2\" *)\n  \
              EHXPLLL #(\n      .PLLRST_ENA(\"DISABLED\"), .INTFB_WAKE(\"DISABLED\"), .STDBY_ENABLE(\"DISABLED\"),\n      \
              .DPHASE_SOURCE(\"DISABLED\"), .FEEDBK_PATH(\"CLKOP\"),\n      \
              .CLKI_DIV({input_div}), .CLKFB_DIV({feedback_div}),\n      \
              .CLKOP_ENABLE(\"ENABLED\"), .CLKOP_DIV({output_div}), .CLKOP_CPHASE({phase}), .CLKOP_FPHASE(0),\n      \
-             .CLKOS_ENABLE(\"ENABLED\"), .CLKOS_DIV({output_div}), .CLKOS_CPHASE({late}), .CLKOS_FPHASE(0)\n  ) u_pll (\n      \
-             .CLKI(clk_i), .CLKFB(clk_o), .CLKOP(clk_o), .CLKOS(clk_late_o), .LOCK(locked_o),\n      \
+             .CLKOS_ENABLE(\"ENABLED\"), .CLKOS_DIV({output_div}), .CLKOS_CPHASE({coarse}), .CLKOS_FPHASE({fine})\n  ) u_pll (\n      \
+             .CLKI(clk_i), .CLKFB(clk_o), .CLKOP(clk_o), .CLKOS(clk_mem_o), .LOCK(locked_o),\n      \
              .RST(1'b0), .STDBY(1'b0), .PHASESEL0(1'b0), .PHASESEL1(1'b0), .PHASEDIR(1'b1), .PHASESTEP(1'b1),\n      \
              .PHASELOADREG(1'b1), .PLLWAKESYNC(1'b0), .ENCLKOP(1'b0), .ENCLKOS(1'b0)\n  );\nendmodule\n\n\
              `default_nettype wire\n"
@@ -153,11 +155,11 @@ mod tests {
 
     #[test]
     fn the_module_holds_the_dividers_and_both_phases() {
-        let text = Ecp5Pll::new(25_000, 50_000).unwrap().verilog(25_000);
+        let text = Ecp5Pll::new(25_000, 50_000).unwrap().verilog(25_000, 45);
         for part in [
             ".CLKI_DIV(1), .CLKFB_DIV(2)",
             ".CLKOP_DIV(12), .CLKOP_CPHASE(5)",
-            ".CLKOS_DIV(12), .CLKOS_CPHASE(11)",
+            ".CLKOS_DIV(12), .CLKOS_CPHASE(15), .CLKOS_FPHASE(4)",
         ] {
             assert!(text.contains(part), "{text}");
         }

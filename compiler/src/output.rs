@@ -224,6 +224,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         .sum();
     let summary = model.summary()?.parameters;
     Ok(Manifest {
+        build: None,
         schema_version: SCHEMA_VERSION,
         isa_version: ISA_VERSION,
         config: options.config.into(),

@@ -24,12 +24,14 @@ pub mod dram;
 mod effects;
 mod error;
 pub mod fuzz;
+pub mod golden;
 pub mod lockstep;
 mod memory;
 mod model;
 mod rng;
 pub mod rtl;
 pub mod session;
+pub mod smoke;
 pub mod timeline;
 
 pub use check::Check;

@@ -5,11 +5,13 @@
 mod error;
 mod nextpnr;
 pub mod report;
+mod script;
 mod tool;
 pub mod yosys;
 
 pub use error::{Error, Result};
 pub use report::Report;
+pub use script::{Scripts, scripts};
 
 use lampyris_boards::hardware::{Link, Part};
 use lampyris_boards::pll::Ecp5Pll;
@@ -19,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use verilator_sys::source_tree;
-use verilator_sys::toolchain::Cache;
+use verilator_sys::toolchain::{Cache, Pins};
 
 /// Top module of boards with an SDR SDRAM.
 pub const TOP: &str = "top_sdr";
@@ -50,8 +52,10 @@ pub struct Built {
     pub bitstream: PathBuf,
     /// Figures.
     pub report: Report,
-    /// Every source with its name from the RTL folder, generated ones too.
+    /// Sources below the RTL folder.
     pub sources: Vec<PathBuf>,
+    /// The generated clock module.
+    pub pll: PathBuf,
 }
 
 /// What a build is doing, for people.
@@ -65,6 +69,24 @@ pub enum Progress {
     Packing,
 }
 
+/// Refuses boards that cannot be built and tools that are missing, before anything long begins.
+///
+/// # Errors
+/// As said.
+pub fn check(cache: &Cache, board: &Board) -> Result<()> {
+    hardware(board)?;
+    tool::require(cache, tool::YOSYS)?;
+    tool::require(cache, tool::NEXTPNR)
+}
+
+/// The programs of the flow with their pinned versions.
+pub fn tools() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [tool::YOSYS, tool::NEXTPNR].into_iter().filter_map(|name| {
+        let pin = Pins::get().python(name)?;
+        Some((name, pin.version.as_str()))
+    })
+}
+
 /// Builds the bitstream.
 ///
 /// # Errors
@@ -76,7 +98,7 @@ pub fn build(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Built> {
     let (hardware, budget) = hardware(request.board)?;
-    let mut sources = source_tree(request.rtl)?;
+    let sources = source_tree(request.rtl)?;
     let pll = write_pll(request, hardware)?;
     let parameters = parameters(request.board, hardware);
     let design = yosys::Design {
@@ -97,7 +119,6 @@ pub fn build(
     progress(Progress::Packing);
     let bitstream = request.folder.join("top.bit");
     nextpnr::pack(cache, &config, &bitstream, request.folder)?;
-    sources.push(pll);
     Ok(Built {
         bitstream,
         report: Report {
@@ -113,6 +134,7 @@ pub fn build(
             critical_path: placed.critical_path,
         },
         sources,
+        pll,
     })
 }
 

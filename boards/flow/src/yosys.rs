@@ -73,7 +73,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// The commands that read the sources.
-fn reading(design: &Design<'_>) -> Result<Vec<String>> {
+pub(crate) fn reading(design: &Design<'_>) -> Result<Vec<String>> {
     let mut commands = Vec::new();
     if !design.primitives.is_empty() {
         commands.push("read_verilog -lib +/lattice/cells_bb_ecp5.v".to_owned());

@@ -7,6 +7,7 @@
 //! weights.bin     constants in the order in which they are read
 //! debug.json      source of each instruction
 //! tokenizer.json  tokenizer and chat template
+//! fpga/           in bundles for a board: bitstream, reports, sources, golden results
 //! ```
 //!
 //! Invariants: a directory appears whole or not at all ([`writer::Writer`]); a directory whose
@@ -17,14 +18,14 @@ pub mod manifest;
 pub mod writer;
 
 pub use error::{Error, Result};
-pub use manifest::{Config, Manifest, Region, RegionKind};
+pub use manifest::{Build, Config, Figure, Manifest, Region, RegionKind};
 
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, ISA_VERSION, Insn};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Names of the files in a compiled directory.
 pub mod names {
@@ -38,7 +39,21 @@ pub mod names {
     pub const DEBUG: &str = "debug.json";
     /// Tokenizer, special tokens and chat template.
     pub const TOKENIZER: &str = "tokenizer.json";
-    /// All of them.
+    /// Folder of everything that belongs to the bitstream.
+    pub const FPGA: &str = "fpga";
+    /// The bitstream.
+    pub const BITSTREAM: &str = "fpga/top.bit";
+    /// The board's file.
+    pub const BOARD: &str = "fpga/board.toml";
+    /// Figures of the build.
+    pub const REPORT: &str = "fpga/report.json";
+    /// Folder of the RTL.
+    pub const RTL: &str = "fpga/rtl";
+    /// Results of the functional model, to compare a board with.
+    pub const GOLDEN: &str = "fpga/golden.json";
+    /// The parts of the bundle and their origins (CycloneDX).
+    pub const SBOM: &str = "fpga/sbom.cdx.json";
+    /// All files of a directory without a bitstream.
     pub const ALL: [&str; 5] = [MANIFEST, PROGRAM, WEIGHTS, DEBUG, TOKENIZER];
 }
 
@@ -176,7 +191,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn check_file(directory: &Path, entry: &manifest::FileEntry) -> Result<()> {
     let path = directory.join(&entry.name);
-    if !names::ALL[1..].contains(&entry.name.as_str()) {
+    if !names::ALL[1..].contains(&entry.name.as_str()) && !is_of_bitstream(&entry.name) {
         // Also keeps paths that leave the directory out.
         let path = directory.join(names::MANIFEST);
         let message = format!("`{}` is not a file of a compiled directory", entry.name);
@@ -200,6 +215,13 @@ fn check_file(directory: &Path, entry: &manifest::FileEntry) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Whether this is a name in the folder of the bitstream that does not lead out of it.
+fn is_of_bitstream(name: &str) -> bool {
+    let parts = Path::new(name).components().collect::<Vec<_>>();
+    let plain = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    name.starts_with("fpga/") && parts.len() > 1 && parts.iter().all(plain)
 }
 
 fn read_program(directory: &Path, manifest: &Manifest) -> Result<Vec<Insn>> {

@@ -31,8 +31,47 @@ pub struct Manifest {
     pub context: u32,
     /// DRAM regions, in address order, without overlap.
     pub regions: Vec<Region>,
+    /// The bitstream that runs the program; a directory for simulation has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
     /// Every other file with its hash.
     pub files: Vec<FileEntry>,
+}
+
+/// How the bitstream of a bundle was made, so that it can be made again. Its files lie in
+/// [`crate::names::FPGA`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Name of the board.
+    pub board: String,
+    /// Bytes of the board's memory.
+    pub memory_bytes: u64,
+    /// Version of the protocol between host and board.
+    pub link_protocol: u32,
+    /// Programs that made the bitstream, with their versions.
+    pub tools: BTreeMap<String, String>,
+    /// Seed of the placement.
+    pub seed: u32,
+    /// Revision of the sources, if they lie in a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_revision: Option<String>,
+    /// What is known of the result.
+    pub figures: Vec<Figure>,
+}
+
+/// A number with how it was found.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// Value.
+    pub value: f64,
+    /// Unit.
+    pub unit: String,
+    /// How it was found: measured, RTL-simulated, modelled or quoted.
+    pub level: String,
 }
 
 /// The compiled model.

@@ -81,6 +81,9 @@ impl Writer {
     /// It cannot be created.
     pub fn file(&self, name: &str) -> Result<FileWriter> {
         let path = self.staging.path().join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|e| Error::write(folder, e))?;
+        }
         let out = File::create(&path).map_err(|e| Error::write(&path, e))?;
         let out = BufWriter::with_capacity(1 << 20, out);
         Ok(FileWriter {
@@ -115,6 +118,20 @@ impl Writer {
         let mut file = self.file(name)?;
         file.write(data)?;
         self.close(file)
+    }
+
+    /// Takes over the files of another directory under construction or finished, which loses them.
+    ///
+    /// # Errors
+    /// A file cannot be moved; both directories then have some of them.
+    pub fn adopt(&mut self, directory: &Path, manifest: &Manifest) -> Result<()> {
+        for entry in &manifest.files {
+            let target = self.staging.path().join(&entry.name);
+            fs::rename(directory.join(&entry.name), &target)
+                .map_err(|e| Error::write(&target, e))?;
+            self.files.push(entry.clone());
+        }
+        Ok(())
     }
 
     /// Writes the manifest with the hashes of all files and puts the directory in place.
@@ -169,7 +186,8 @@ fn is_replaceable(target: &Path) -> bool {
         return true;
     }
     let known = |entry: std::io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|e| names::ALL.iter().any(|&name| e.file_name() == name))
+        let ours = |e: &fs::DirEntry| names::ALL.iter().any(|&name| e.file_name() == name);
+        entry.is_ok_and(|e| ours(&e) || e.file_name() == names::FPGA)
     };
     entries.all(known) && is_manifest(&target.join(names::MANIFEST))
 }

@@ -27,6 +27,8 @@ enum Command {
     Inspect(commands::inspect::Args),
     /// Compile a model to a directory: program, packed weights, memory map, manifest
     Compile(commands::compile::Args),
+    /// Check, show and rebuild what `compile --bitstream` wrote
+    Bundle(commands::bundle::Args),
     /// Run a compiled directory on the functional model, the Verilated RTL, or both in lockstep
     Sim(commands::sim::Args),
     /// Continue a prompt with a model, also with one that is larger than memory
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
+        Command::Bundle(args) => commands::bundle::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::run::chat::run(&args),

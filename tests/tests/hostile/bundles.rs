@@ -24,6 +24,7 @@ struct Small {
 fn manifest(program_bytes: u64) -> Manifest {
     let region = |kind, base, bytes| Region { kind, base, bytes };
     Manifest {
+        build: None,
         schema_version: SCHEMA_VERSION,
         isa_version: ISA_VERSION,
         config: HwConfig::SMALL.into(),

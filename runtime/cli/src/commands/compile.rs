@@ -1,12 +1,17 @@
 //! `lampyris compile`.
 
+mod bitstream;
+mod sbom;
+
+pub(crate) use bitstream::with_progress;
+
 use super::{JSON_SCHEMA, Target};
 use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
-use lampyris_compiler::Tokenization;
+use lampyris_compiler::{Compiled, Tokenization};
 use lampyris_import::saved::TextTools;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +25,11 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     target: Target,
+    /// Also build the board's bitstream and write everything as one bundle
+    #[arg(long)]
+    bitstream: bool,
+    #[command(flatten)]
+    build: bitstream::Options,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,27 +37,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
-    let model = lampyris_import::open(&args.model)?;
-    let options = args.target.options(&model)?;
-    let json = TextTools::from_model_file(model.file())?.to_json()?;
-    let progress = bar(0, "packing", true);
-    let compiled = lampyris_compiler::compile(
-        &model,
-        &Tokenization { json },
-        &options,
-        &args.output,
-        &mut |done, total| {
-            progress.set_length(total);
-            progress.set_position(done);
-        },
-    )?;
-    progress.finish_and_clear();
-    for r in &compiled.requantized {
-        note(&format!(
-            "note: `{}` re-quantized from {} to 8 bits, relative error {:.2e}",
-            r.tensor, r.from, r.relative_error
-        ));
-    }
+    let compiled = if args.bitstream {
+        bitstream::run(args)?
+    } else {
+        compile(args, &args.output)?
+    };
     let manifest = &compiled.manifest;
     if args.json {
         let value = json!({
@@ -79,4 +73,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bytes(manifest.dram_bytes()),
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Compiles to `output` and says what was not kept losslessly.
+fn compile(args: &Args, output: &Path) -> Result<Compiled> {
+    let model = lampyris_import::open(&args.model)?;
+    let options = args.target.options(&model)?;
+    let json = TextTools::from_model_file(model.file())?.to_json()?;
+    let progress = bar(0, "packing", true);
+    let compiled = lampyris_compiler::compile(
+        &model,
+        &Tokenization { json },
+        &options,
+        output,
+        &mut |done, total| {
+            progress.set_length(total);
+            progress.set_position(done);
+        },
+    )?;
+    progress.finish_and_clear();
+    for r in &compiled.requantized {
+        note(&format!(
+            "note: `{}` re-quantized from {} to 8 bits, relative error {:.2e}",
+            r.tensor, r.from, r.relative_error
+        ));
+    }
+    Ok(compiled)
 }

@@ -1,6 +1,7 @@
 //! One module for each subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod bundle;
 pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod doctor;
@@ -25,8 +26,8 @@ pub(crate) const JSON_SCHEMA: u32 = 1;
 /// Hardware and context, as several commands take them.
 #[derive(clap::Args)]
 pub(crate) struct Target {
-    /// Hardware: base, small, wide, or a board file
-    #[arg(long, default_value = "base")]
+    /// Hardware: base, small, wide, ulx3s-85f, or a board's file
+    #[arg(long, visible_alias = "board", default_value = "base")]
     pub(crate) config: String,
     /// Positions of the KV cache [default: the model's context length, at most 2048]
     #[arg(long)]
