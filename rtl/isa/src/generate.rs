@@ -1,16 +1,20 @@
-//! Files generated from the tables: the SystemVerilog package and the ISA manual. They are
-//! checked in; `cargo xtask gen` rewrites them and a test fails when one is stale.
+//! Files generated from the tables: the SystemVerilog packages and the manuals of instruction set
+//! and host link. They are checked in; `cargo xtask gen` rewrites them and a test fails when one is stale.
 
 use crate::csr::{Access, COUNTERS, CSRS, ERRORS, ID_VALUE};
 use crate::insn::{INSNS, InsnSpec, STACK_DEPTH, Unit};
 use crate::{ISA_VERSION, num};
 use std::fmt::Write;
 
+mod link;
+
 /// Every generated file: path from the workspace root and contents.
 pub fn files() -> Vec<(&'static str, String)> {
     vec![
         ("rtl/gen/lampyris_isa_pkg.sv", sv_package()),
         ("docs/isa.md", manual()),
+        ("rtl/gen/lampyris_link_pkg.sv", link::package()),
+        ("docs/link.md", link::manual()),
     ]
 }
 

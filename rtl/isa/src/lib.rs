@@ -20,6 +20,7 @@ pub mod csr;
 pub mod format;
 pub mod generate;
 pub mod insn;
+pub mod link;
 pub mod num;
 mod poly_tables;
 mod spec;
