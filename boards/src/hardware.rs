@@ -1,6 +1,7 @@
 //! What lies around the accelerator on a board: part, clock, host link and memory, as the board's
 //! file gives them.
 
+use crate::sdr::{SdrChip, SdrError};
 use serde::Deserialize;
 
 /// Everything that a bitstream needs besides the accelerator's configuration.
@@ -12,6 +13,8 @@ pub struct Hardware {
     pub clock: Clock,
     /// Connection to the host.
     pub link: Link,
+    /// Memory chip.
+    pub memory: Memory,
     /// Places of the ports.
     pub pins: Pins,
 }
@@ -107,6 +110,9 @@ impl Ecp5Package {
 pub struct Clock {
     /// Its frequency, kHz.
     pub input_khz: u32,
+    /// By how much the memory chip's clock leads the accelerator's, degrees of a period, to make
+    /// up for the delay of its way out of the part.
+    pub memory_lead_deg: u32,
 }
 
 /// Connection to the host.
@@ -125,6 +131,26 @@ pub struct Uart {
     pub baud: u32,
 }
 
+/// The memory and its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Clocks between the pins and the register that captures what is read.
+    pub read_delay: u32,
+    /// The chip.
+    pub sdr: SdrChip,
+}
+
+impl Memory {
+    /// Parameters of the controller at a clock.
+    ///
+    /// # Errors
+    /// A value that the controller cannot have.
+    pub fn parameters(&self, clock_khz: u32) -> Result<Vec<(&'static str, u32)>, SdrError> {
+        self.sdr.parameters(clock_khz, self.read_delay)
+    }
+}
+
 /// A value that a board's file may not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is {value}, allowed: {allowed}")]
@@ -138,6 +164,16 @@ pub struct OutOfRange {
 }
 
 impl Hardware {
+    /// Size of the memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.sdr.bytes()
+    }
+
+    /// What the memory's pins carry at most, at a clock.
+    pub fn memory_bytes_per_second(&self, clock_khz: u32) -> u64 {
+        u64::from(self.memory.sdr.dq_bits / 8) * u64::from(clock_khz) * 1000
+    }
+
     /// Checks what a type cannot say.
     ///
     /// # Errors
@@ -154,6 +190,12 @@ impl Hardware {
                 input,
                 (8_000..=400_000).contains(&input),
                 "8000 to 400000",
+            ),
+            (
+                "clock.memory_lead_deg",
+                self.clock.memory_lead_deg,
+                self.clock.memory_lead_deg < 360,
+                "0 to 359",
             ),
             (
                 "link.uart.baud",

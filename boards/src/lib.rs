@@ -22,19 +22,28 @@
 //!
 //! [clock]
 //! input_khz = 25000
+//! memory_lead_deg = 45
 //!
 //! [link.uart]
 //! baud = 3000000
+//!
+//! [memory]
+//! read_delay = 0
+//!
+//! [memory.sdr]             # see `sdr`
+//! dq_bits = 16
+//! ...
 //! ```
 //!
 //! Unknown keys and values out of range are errors with their place.
 
 pub mod hardware;
 pub mod pll;
+pub mod sdr;
 
 pub use hardware::Hardware;
 
-use hardware::{Clock, Link, OutOfRange, Part, Pins};
+use hardware::{Clock, Link, Memory, OutOfRange, Part, Pins};
 use lampyris_isa::HwConfig;
 use lampyris_isa::config::ConfigError;
 use serde::Deserialize;
@@ -98,7 +107,7 @@ pub enum Error {
     },
     /// Some of the tables that a bitstream needs are there, others are not.
     #[error(
-        "{file}: {found} without {missing}\n\nhint: a board that can be built has `pins`, [part], [clock] and [link]; a configuration has none of them"
+        "{file}: {found} without {missing}\n\nhint: a board that can be built has `pins`, [part], [clock], [link] and [memory]; a configuration has none of them"
     )]
     Incomplete {
         /// File.
@@ -115,6 +124,14 @@ pub enum Error {
         file: String,
         /// Key, value and range.
         source: OutOfRange,
+    },
+    /// The memory cannot be had at this clock.
+    #[error("{file}: under [memory]: {source}")]
+    Memory {
+        /// File.
+        file: String,
+        /// Key, value, range and hint.
+        source: sdr::SdrError,
     },
     /// The accelerator's clock cannot be made.
     #[error("{file}: {source}\n\nhint: set accel.clock_khz to what can be made")]
@@ -146,6 +163,7 @@ struct File {
     part: Option<Part>,
     clock: Option<Clock>,
     link: Option<Link>,
+    memory: Option<Memory>,
 }
 
 macro_rules! accel {
@@ -266,8 +284,8 @@ impl File {
         config: &HwConfig,
         pins: impl FnOnce(&str) -> Result<String, Error>,
     ) -> Result<Option<Hardware>, Error> {
-        let (Some(name), Some(part), Some(clock), Some(link)) =
-            (&self.pins, &self.part, self.clock, self.link)
+        let (Some(name), Some(part), Some(clock), Some(link), Some(memory)) =
+            (&self.pins, &self.part, self.clock, self.link, self.memory)
         else {
             return self.bare(file);
         };
@@ -275,6 +293,7 @@ impl File {
             part: part.clone(),
             clock,
             link,
+            memory,
             pins: Pins {
                 name: name.clone(),
                 text: pins(name)?,
@@ -284,6 +303,12 @@ impl File {
         hardware
             .check(clock_khz)
             .map_err(|source| Error::Hardware {
+                file: file.into(),
+                source,
+            })?;
+        memory
+            .parameters(clock_khz)
+            .map_err(|source| Error::Memory {
                 file: file.into(),
                 source,
             })?;
@@ -301,6 +326,7 @@ impl File {
             ("[part]", self.part.is_some()),
             ("[clock]", self.clock.is_some()),
             ("[link]", self.link.is_some()),
+            ("[memory]", self.memory.is_some()),
         ];
         let list = |there: bool| {
             let names = parts.iter().filter(|(_, is)| *is == there).map(|p| p.0);
@@ -351,9 +377,14 @@ mod tests {
 
     const PARTS: &str = "[part.ecp5]\ndevice = \"LFE5U-85F\"\npackage = \"CABGA381\"\nspeed = 6\n";
 
+    const MEMORY: &str = "[memory]\nread_delay = 0\n[memory.sdr]\ndq_bits = 16\nrow_bits = 13\ncol_bits = 9\n\
+        bank_bits = 2\ntrcd_ns = 15\ntrp_ns = 15\ntras_ns = 37\ntras_max_us = 100\ntrc_ns = 60\ntrrd_ns = 14\n\
+        trfc_ns = 60\ntwr_ns = 14\ntmrd_clocks = 2\nrefresh_ms = 64\npower_up_us = 100\n\
+        cas2_max_khz = 100000\ncas3_max_khz = 143000\n";
+
     fn built(part: &str, clock: u32, baud: u32) -> String {
         format!(
-            "name = \"x\"\ninherit = \"small\"\npins = \"x.lpf\"\n{part}[clock]\ninput_khz = {clock}\n[link.uart]\nbaud = {baud}\n"
+            "name = \"x\"\ninherit = \"small\"\npins = \"x.lpf\"\n{part}[clock]\ninput_khz = {clock}\nmemory_lead_deg = 0\n[link.uart]\nbaud = {baud}\n{MEMORY}"
         )
     }
 
@@ -387,9 +418,15 @@ mod tests {
             message.contains("no clock of 50000 kHz can be made from 33333 kHz"),
             "{message}"
         );
+        let slow = built(PARTS, 25_000, 1_000_000).replace("trcd_ns = 15", "trcd_ns = 0");
+        let message = error(&slow);
+        assert!(
+            message.starts_with("x.toml: under [memory]: `trcd_ns` is 0"),
+            "{message}"
+        );
         let message = error(&built("", 25_000, 1_000_000));
         assert!(
-            message.starts_with("x.toml: `pins`, [clock], [link] without [part]"),
+            message.starts_with("x.toml: `pins`, [clock], [link], [memory] without [part]"),
             "{message}"
         );
         let message = error(&built(PARTS, 25_000, 1_000_000).replace("baud", "bauds"));

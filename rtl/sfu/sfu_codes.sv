@@ -1,5 +1,5 @@
 // Purpose: rounds scaled elements to 8-bit codes and assembles activation blocks.
-// Latency: the block is written 2 cycles after its last line.
+// Latency: the block is written 3 cycles after its last line.
 // Throughput: one line a cycle.
 // Back-pressure: none; the activation buffer always accepts.
 
@@ -27,16 +27,36 @@ module sfu_codes
 );
   localparam int unsigned LineBits = 8 * SfuLanes;
 
-  // num::quantize after the product: to nearest even, at most 127 in magnitude, NaN gives 0.
-  function automatic logic [7:0] to_code(logic [31:0] w);
+  // num::quantize after the product: to nearest even, at most 127 in magnitude, NaN gives 0. The
+  // first half moves the point.
+  typedef struct packed {
+    logic       sign;
+    logic       zero;
+    logic       beyond;
+    logic [7:0] whole;
+    logic       half;
+    logic       rest;
+  } fixed_t;
+
+  function automatic fixed_t to_fixed(logic [31:0] w);
     logic [31:0] fixed;  // 8 integer bits
-    logic [7:0]  magnitude;
-    fixed     = {1'b1, w[22:0], 8'd0} >> (8'd134 - w[30:23]);
-    magnitude = fixed[31:24] + 8'(fixed[23] && (fixed[24] || fixed[22:0] != '0));
-    if (w[30:23] < 8'd126) magnitude = '0;
-    else if (w[30:23] == 8'hff && w[22:0] != '0) magnitude = '0;
-    else if (w[30:23] > 8'd133 || magnitude[7]) magnitude = 8'd127;
-    return w[31] ? ~magnitude + 8'd1 : magnitude;
+    fixed_t      f;
+    fixed   = {1'b1, w[22:0], 8'd0} >> (8'd134 - w[30:23]);
+    f.sign  = w[31];
+    f.zero  = w[30:23] < 8'd126 || (w[30:23] == 8'hff && w[22:0] != '0);
+    f.beyond = w[30:23] > 8'd133;
+    f.whole = fixed[31:24];
+    f.half  = fixed[23];
+    f.rest  = fixed[22:0] != '0;
+    return f;
+  endfunction
+
+  function automatic logic [7:0] to_code(fixed_t f);
+    logic [7:0] magnitude;
+    magnitude = f.whole + 8'(f.half && (f.whole[0] || f.rest));
+    if (f.zero) magnitude = '0;
+    else if (f.beyond || magnitude[7]) magnitude = 8'd127;
+    return f.sign ? ~magnitude + 8'd1 : magnitude;
   endfunction
 
   function automatic logic signed [12:0] add_codes(logic [SfuLanes-1:0][7:0] line_codes);
@@ -46,6 +66,10 @@ module sfu_codes
     return total;
   endfunction
 
+  logic                     fixed_valid_q, fixed_last_q;
+  fixed_t [SfuLanes-1:0]    fixed_q;
+  logic [XaW-1:0]           fixed_block_q;
+  scale_t                   fixed_scale_q;
   logic                     valid_q, last_q, first_q;
   logic [SfuLanes-1:0][7:0] codes_q;
   logic [XaW-1:0]           block_q;
@@ -53,22 +77,30 @@ module sfu_codes
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) begin
-      valid_q     <= 1'b0;
-      first_q     <= 1'b1;
-      xwr_valid_o <= 1'b0;
+      fixed_valid_q <= 1'b0;
+      valid_q       <= 1'b0;
+      first_q       <= 1'b1;
+      xwr_valid_o   <= 1'b0;
     end else begin
-      valid_q     <= valid_i;
-      xwr_valid_o <= valid_q && last_q;
+      fixed_valid_q <= valid_i;
+      valid_q       <= fixed_valid_q;
+      xwr_valid_o   <= valid_q && last_q;
       if (valid_q) first_q <= last_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (valid_i) begin
-      last_q  <= last_i;
-      block_q <= block_i;
-      scale_q <= scale_i;
-      for (int unsigned i = 0; i < SfuLanes; i++) codes_q[i] <= to_code(w_i[i]);
+      fixed_last_q  <= last_i;
+      fixed_block_q <= block_i;
+      fixed_scale_q <= scale_i;
+      for (int unsigned i = 0; i < SfuLanes; i++) fixed_q[i] <= to_fixed(w_i[i]);
+    end
+    if (fixed_valid_q) begin
+      last_q  <= fixed_last_q;
+      block_q <= fixed_block_q;
+      scale_q <= fixed_scale_q;
+      for (int unsigned i = 0; i < SfuLanes; i++) codes_q[i] <= to_code(fixed_q[i]);
     end
     if (valid_q) begin
       // The first line moves down to code 0 as the others follow.
@@ -80,7 +112,7 @@ module sfu_codes
     end
   end
 
-  assign busy_o = valid_q || xwr_valid_o;
+  assign busy_o = fixed_valid_q || valid_q || xwr_valid_o;
 
   if (LineBits > 256) begin : g_check_lanes
     $error("sfu_codes: a line has more codes than a block");

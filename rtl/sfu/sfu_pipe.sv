@@ -1,5 +1,5 @@
 // Purpose: the lanes with their stage enables and what travels beside each line.
-// Latency: 1 cycle and that of the parts in use (sfu_lane).
+// Latency: 2 cycles and that of the parts in use (sfu_lane).
 // Throughput: one line a cycle.
 // Back-pressure: none: whoever feeds it has reserved room behind it.
 // Notes: use_*_i and func_i are constant while busy_o.
@@ -30,7 +30,7 @@ module sfu_pipe
   // Lines under way: one a stage.
   localparam int unsigned MetaDepth = 16;
 
-  logic                      valid_q, mul_done, add_done, use_func;
+  logic                      valid_q, mul_done, add_done, use_func, done;
   logic [2:0]                mul_q, mul_en;
   logic [4:0]                add_q, add_en;
   logic [5:0]                func_q, func_en;
@@ -42,8 +42,8 @@ module sfu_pipe
   assign add_en   = {add_q[3:0], mul_done && use_add_i};
   assign add_done = use_add_i ? add_q[4] : mul_done;
   assign func_en  = {func_q[4:0], add_done && use_func};
-  assign valid_o  = use_func ? func_q[5] : add_done;
-  assign busy_o   = valid_q || mul_q != '0 || add_q != '0 || func_q != '0;
+  assign done     = use_func ? func_q[5] : add_done;
+  assign busy_o   = valid_q || mul_q != '0 || add_q != '0 || func_q != '0 || valid_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) begin
@@ -51,11 +51,13 @@ module sfu_pipe
       mul_q   <= '0;
       add_q   <= '0;
       func_q  <= '0;
+      valid_o <= 1'b0;
     end else begin
       valid_q <= valid_i;
       mul_q   <= mul_en;
       add_q   <= add_en;
       func_q  <= func_en;
+      valid_o <= done;
     end
   end
 
@@ -64,6 +66,17 @@ module sfu_pipe
       x_q <= x_i;
       y_q <= y_i;
       z_q <= z_i;
+    end
+  end
+
+  // Each consumer begins with a long path of its own, so the choice of parts ends here.
+  logic [SfuLanes-1:0][31:0] w;
+  meta_t                     meta;
+
+  always_ff @(posedge clk_i) begin
+    if (done) begin
+      w_o    <= w;
+      meta_o <= meta;
     end
   end
 
@@ -79,7 +92,7 @@ module sfu_pipe
         .x_i      (x_q[i]),
         .y_i      (y_q[i]),
         .z_i      (z_q[i]),
-        .w_o      (w_o[i])
+        .w_o      (w[i])
     );
   end
 
@@ -97,8 +110,8 @@ module sfu_pipe
       .wready_o(meta_room),
       .wdata_i (meta_i),
       .rvalid_o(meta_valid),
-      .rready_i(valid_o),
-      .rdata_o (meta_o),
+      .rready_i(done),
+      .rdata_o (meta),
       .usage_o (unused_usage)
   );
 
@@ -107,7 +120,7 @@ module sfu_pipe
   always_ff @(posedge clk_i) begin
     if (rst_ni && !clr_i) begin
       assert (!valid_i || meta_room) else $fatal(1, "sfu_pipe: no room beside the lanes");
-      assert (!valid_o || meta_valid) else $fatal(1, "sfu_pipe: line without address");
+      assert (!done || meta_valid) else $fatal(1, "sfu_pipe: line without address");
     end
   end
 `else

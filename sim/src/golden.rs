@@ -52,10 +52,13 @@ pub fn record(bundle: &Bundle) -> Result<Golden> {
         let next = calls.last().and_then(|call| call.next);
         (next.unwrap_or_default(), session.logits()?)
     };
-    let kv = bundle.manifest.region(RegionKind::Kv).ok_or(SimError::Start {
-        problem: "the bundle has no KV cache".into(),
-        hint: "compile the model again",
-    })?;
+    let kv = bundle
+        .manifest
+        .region(RegionKind::Kv)
+        .ok_or(SimError::Start {
+            problem: "the bundle has no KV cache".into(),
+            hint: "compile the model again",
+        })?;
     let mut cache = Vec::new();
     for addr in (kv.base..kv.base + kv.bytes).step_by(LINE as usize) {
         let words = line(&model, addr)?;

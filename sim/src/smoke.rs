@@ -124,7 +124,10 @@ fn registers(device: &mut dyn Device) -> Found {
 /// Writes every power of two with its own address before any is read, so that a stuck or shorted
 /// address line shows as the value of another address; then random blocks, for the data lines.
 fn memory(device: &mut dyn Device, bytes: u64) -> Found {
-    let powers: Vec<u64> = (2..40).map(|bit| 1 << bit).take_while(|a| a + 64 <= bytes).collect();
+    let powers: Vec<u64> = (2..40)
+        .map(|bit| 1 << bit)
+        .take_while(|a| a + 64 <= bytes)
+        .collect();
     let addresses: Vec<u64> = std::iter::once(0).chain(powers).collect();
     let pattern = |addr: u64| (addr as u32 ^ 0x5a5a_a5a5).to_le_bytes();
     for addr in &addresses {
@@ -175,7 +178,9 @@ fn instruction(device: &mut dyn Device) -> Found {
     if halt != Outcome::Halted(77) {
         return Ok(Some(format!("`halt code=77` ended with: {halt}")));
     }
-    let data: Vec<u8> = (0..128u32).flat_map(|i| (i * 0x0101_0101).to_le_bytes()).collect();
+    let data: Vec<u8> = (0..128u32)
+        .flat_map(|i| (i * 0x0101_0101).to_le_bytes())
+        .collect();
     device.write_memory(0x1000, &data)?;
     device.write_memory(0x2000, &vec![0; data.len()])?;
     let copy = "ld.v addr=0x1000 count=128 rows=1 post=2\n\
@@ -183,11 +188,14 @@ fn instruction(device: &mut dyn Device) -> Found {
                 fence units=15\nhalt code=78";
     let outcome = execute(device, copy)?;
     if outcome != Outcome::Halted(78) {
-        return Ok(Some(format!("a copy through vector memory ended with: {outcome}")));
+        return Ok(Some(format!(
+            "a copy through vector memory ended with: {outcome}"
+        )));
     }
     let mut found = vec![0; data.len()];
     device.read_memory(0x2000, &mut found)?;
-    Ok(difference(0x2000, &found, &data).map(|text| format!("after a copy through vector memory {text}")))
+    Ok(difference(0x2000, &found, &data)
+        .map(|text| format!("after a copy through vector memory {text}")))
 }
 
 fn execute(device: &mut dyn Device, text: &str) -> Result<Outcome> {
@@ -246,7 +254,11 @@ fn load(bundle: &Bundle, device: &mut dyn Device) -> Found {
         let Some(region) = bundle.manifest.region(kind) else {
             continue;
         };
-        let name = if kind == RegionKind::Program { names::PROGRAM } else { names::WEIGHTS };
+        let name = if kind == RegionKind::Program {
+            names::PROGRAM
+        } else {
+            names::WEIGHTS
+        };
         let file = bundle.map(name)?;
         // A sample: reading everything back doubles the time of loading.
         let step = (file.len() / 16).max(1).next_multiple_of(64);
@@ -301,7 +313,10 @@ fn result(bundle: &Bundle, golden: &Golden, device: &mut dyn Device) -> Found {
     let next = device.results()?[0];
     let session = Session::new(bundle, device, Limits::default())?;
     let logits = session.logits()?;
-    let wrong = logits.iter().zip(&golden.logits).position(|(a, b)| a.to_bits() != *b);
+    let wrong = logits
+        .iter()
+        .zip(&golden.logits)
+        .position(|(a, b)| a.to_bits() != *b);
     if let Some(at) = wrong {
         return Ok(Some(format!(
             "the logit of token {at} is {}, expected {}",
@@ -310,7 +325,10 @@ fn result(bundle: &Bundle, golden: &Golden, device: &mut dyn Device) -> Found {
         )));
     }
     if next != golden.next {
-        return Ok(Some(format!("the next token is {next}, expected {}", golden.next)));
+        return Ok(Some(format!(
+            "the next token is {next}, expected {}",
+            golden.next
+        )));
     }
     Ok(None)
 }

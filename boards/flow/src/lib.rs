@@ -160,7 +160,8 @@ fn write_pll(request: &Request<'_>, hardware: &Hardware) -> Result<PathBuf> {
         message: error.to_string(),
     })?;
     let path = request.folder.join("soc_pll.v");
-    fs::write(&path, pll.verilog(input)).map_err(Error::io("write", &path))?;
+    fs::write(&path, pll.verilog(input, hardware.clock.memory_lead_deg))
+        .map_err(Error::io("write", &path))?;
     Ok(path)
 }
 
@@ -174,11 +175,18 @@ pub fn parameters(board: &Board, hardware: &Hardware) -> Vec<(String, String)> {
         .collect();
     all.push(("ConfigHash".into(), board.config.hash().to_string()));
     let Link::Uart(uart) = hardware.link;
-    all.push((
-        "ClockHz".into(),
-        (board.config.clock_khz * 1000).to_string(),
-    ));
-    all.push(("Baud".into(), uart.baud.to_string()));
+    let clock_khz = board.config.clock_khz;
+    all.push(("ClockKhz".into(), clock_khz.to_string()));
+    // In 256ths of a clock.
+    let per_bit = u64::from(clock_khz) * 1000 * 256 / u64::from(uart.baud);
+    all.push(("ClocksPerBit".into(), per_bit.to_string()));
+    // Opening the board found them possible.
+    let memory = hardware.memory.parameters(clock_khz).unwrap_or_default();
+    all.extend(
+        memory
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_string())),
+    );
     all
 }
 

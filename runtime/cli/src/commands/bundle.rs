@@ -103,21 +103,40 @@ fn model_text(manifest: &Manifest) -> String {
         row("layers", model.layers.to_string()),
         row("context", grouped(manifest.context.into())),
         row("memory", bytes(manifest.dram_bytes())),
-        row("weights read for a token", bytes(model.weight_bytes_per_token)),
+        row(
+            "weights read for a token",
+            bytes(model.weight_bytes_per_token),
+        ),
         row("configuration", manifest.config_hash.clone()),
     ])
 }
 
 fn build_text(build: &Build, report: &Report) -> String {
-    let tools: Vec<_> = build.tools.iter().map(|(name, v)| format!("{name} {v}")).collect();
+    let tools: Vec<_> = build
+        .tools
+        .iter()
+        .map(|(name, v)| format!("{name} {v}"))
+        .collect();
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let mut text = table(&[
         row("board", build.board.clone()),
         row("board's memory", bytes(build.memory_bytes)),
         row("tools", tools.join(", ")),
         row("seed", build.seed.to_string()),
-        row("sources", build.source_revision.clone().unwrap_or_else(|| "not in a repository".into())),
-        row("clock", format!("{:.1} MHz, highest {:.1} MHz", report.target_mhz, report.achieved_mhz)),
+        row(
+            "sources",
+            build
+                .source_revision
+                .clone()
+                .unwrap_or_else(|| "not in a repository".into()),
+        ),
+        row(
+            "clock",
+            format!(
+                "{:.1} MHz, highest {:.1} MHz",
+                report.target_mhz, report.achieved_mhz
+            ),
+        ),
         row("figures are", report.level.clone()),
     ]);
     text.push('\n');

@@ -35,7 +35,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     for (name, version) in lampyris_flow::tools() {
         let used = build.tools.get(name).map_or("none", String::as_str);
         if used != version {
-            bail!("the bundle was built with {name} {used}, this program has {version}\n\nhint: use the lampyris of revision {}", build.source_revision.as_deref().unwrap_or("?"));
+            bail!(
+                "the bundle was built with {name} {used}, this program has {version}\n\nhint: use the lampyris of revision {}",
+                build.source_revision.as_deref().unwrap_or("?")
+            );
         }
     }
     let board = Board::open(&directory.join(names::BOARD).to_string_lossy())?;
@@ -57,7 +60,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.check {
         let original = bundle.map(names::BITSTREAM)?;
         if let Some(at) = first_difference(&original, &data) {
-            bail!("the bitstreams differ from byte {at} on ({} and {} bytes)\n\nhint: were tools or sources changed after the bundle was written?", original.len(), data.len());
+            bail!(
+                "the bitstreams differ from byte {at} on ({} and {} bytes)\n\nhint: were tools or sources changed after the bundle was written?",
+                original.len(),
+                data.len()
+            );
         }
         note(&format!("the same bitstream, {} bytes", data.len()));
     }

@@ -108,7 +108,10 @@ fn fits(manifest: &Manifest, board: &Board, hardware: &Hardware) -> Result<()> {
     let model = &manifest.model;
     let cache = model.kv_bytes_per_token * u64::from(manifest.context);
     let rest = need - cache;
-    let hint = match have.checked_sub(rest).map(|room| room / model.kv_bytes_per_token.max(1)) {
+    let hint = match have
+        .checked_sub(rest)
+        .map(|room| room / model.kv_bytes_per_token.max(1))
+    {
         Some(context) if context >= 32 => {
             format!("--context {} fits", context / 32 * 32)
         }
@@ -191,14 +194,10 @@ pub(crate) fn with_progress<T>(work: impl FnOnce(&mut dyn FnMut(Progress)) -> T)
 }
 
 /// Everything that belongs to the bitstream.
-fn add_files(
-    writer: &mut Writer,
-    board: &Board,
-    hardware: &Hardware,
-    built: &Built,
-) -> Result<()> {
+fn add_files(writer: &mut Writer, board: &Board, hardware: &Hardware, built: &Built) -> Result<()> {
     let rtl = default_rtl_root();
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read `{}`", path.display()));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read `{}`", path.display()));
     writer.write(names::BITSTREAM, &read(&built.bitstream)?)?;
     writer.write(names::BOARD, board.text.as_bytes())?;
     let folder = names::FPGA;
@@ -237,7 +236,9 @@ fn description(board: &Board, hardware: &Hardware, report: &Report) -> Build {
         board: board.name.clone(),
         memory_bytes: hardware.memory_bytes(),
         link_protocol: lampyris_isa::link::PROTOCOL_VERSION,
-        tools: lampyris_flow::tools().map(|(name, version)| (name.into(), version.into())).collect(),
+        tools: lampyris_flow::tools()
+            .map(|(name, version)| (name.into(), version.into()))
+            .collect(),
         seed: report.seed,
         source_revision: revision(),
         figures,
@@ -247,7 +248,13 @@ fn description(board: &Board, hardware: &Hardware, report: &Report) -> Build {
 /// The revision of the RTL's repository, if it lies in one.
 fn revision() -> Option<String> {
     let output = std::process::Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ])
         .current_dir(default_rtl_root())
         .output()
         .ok()?;

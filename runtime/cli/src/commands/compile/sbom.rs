@@ -105,7 +105,14 @@ mod tests {
         let ours = all.iter().find(|c| c["name"] == "lampyris-isa");
         assert_eq!(ours.expect("ours")["hashes"], json!([]));
         let serde = all.iter().find(|c| c["name"] == "serde").expect("a crate");
-        assert!(serde["purl"].as_str().is_some_and(|p| p.starts_with("pkg:cargo/serde@1.")));
-        assert_eq!(serde["hashes"][0]["content"].as_str().map(str::len), Some(64));
+        assert!(
+            serde["purl"]
+                .as_str()
+                .is_some_and(|p| p.starts_with("pkg:cargo/serde@1."))
+        );
+        assert_eq!(
+            serde["hashes"][0]["content"].as_str().map(str::len),
+            Some(64)
+        );
     }
 }
