@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 17] = [
+const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
@@ -15,6 +15,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("lampyris-bundle", &["lampyris-isa"]),
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
+    ("lampyris-link", &["lampyris-isa"]),
     ("lampyris-import", &["lampyris-flash"]),
     ("lampyris-kernels", &["lampyris-flash"]),
     ("lampyris-pack", &["lampyris-flash", "lampyris-import"]),
