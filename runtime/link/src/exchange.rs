@@ -38,18 +38,20 @@ pub(crate) fn exchange<T: Transport>(
 ) -> Result<()> {
     debug_assert!(requests.len() < 2 || !requests.iter().any(|r| r.command.has_side_effect()));
     let bad_before = link.counters.bad_frames;
-    let exchange = Exchange {
+    let mut exchange = Exchange {
         link,
         requests,
         waiting: VecDeque::with_capacity(WINDOW),
         bad_before,
         silent: 0,
     };
-    exchange.run(take)
+    let result = exchange.run(take);
+    exchange.link.unsure |= matches!(result, Err(Error::NoAnswer { .. } | Error::Port { .. }));
+    result
 }
 
 impl<T: Transport> Exchange<'_, T> {
-    fn run(mut self, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+    fn run(&mut self, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
         let mut next = 0;
         loop {
             while next < self.requests.len() && self.waiting.len() < WINDOW {

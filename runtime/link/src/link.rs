@@ -62,6 +62,8 @@ pub struct Link<T: Transport> {
     pub(crate) receiver: Receiver,
     pub(crate) counters: Counters,
     pub(crate) tries: u32,
+    /// A request has failed, so that the device may remember any sequence number.
+    pub(crate) unsure: bool,
     sequence: u8,
     info: Option<Info>,
 }
@@ -77,6 +79,7 @@ impl<T: Transport> Link<T> {
             receiver: Receiver::default(),
             counters: Counters::default(),
             tries: TRIES,
+            unsure: true,
             sequence: 0,
             info: None,
         };
@@ -108,6 +111,7 @@ impl<T: Transport> Link<T> {
             window,
         };
         self.info = Some(info);
+        self.unsure = false;
         Ok(info)
     }
 
@@ -167,7 +171,7 @@ impl<T: Transport> Link<T> {
     pub fn write_csr(&mut self, address: u32, value: u32) -> Result<()> {
         let payload = value.to_le_bytes().to_vec();
         let request = csr_request(Command::WriteCsr, address, payload)?;
-        exchange(self, &[request], |_, _| {})
+        self.once(request)
     }
 
     /// Reads memory at a byte address; address and length are multiples of 4.
@@ -215,7 +219,16 @@ impl<T: Transport> Link<T> {
     /// # Errors
     /// No answer, or a status of the device.
     pub fn reset_core(&mut self) -> Result<()> {
-        exchange(self, &[plain(Command::ResetCore)], |_, _| {})
+        self.once(plain(Command::ResetCore))
+    }
+
+    /// Sends a request with a side effect. The device must not take it for a repeat of one that it
+    /// got long ago, so a request without side effect comes first when it may remember any.
+    fn once(&mut self, request: Request) -> Result<()> {
+        if self.unsure {
+            self.info()?;
+        }
+        exchange(self, &[request], |_, _| {})
     }
 
     pub(crate) fn next_sequence(&mut self) -> u8 {
