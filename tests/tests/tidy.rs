@@ -16,6 +16,7 @@ const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("lampyris-flow", &["lampyris-boards", "verilator-sys"]),
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
+    ("lampyris-link", &["lampyris-isa"]),
     ("lampyris-import", &["lampyris-flash"]),
     ("lampyris-kernels", &["lampyris-flash"]),
     ("lampyris-pack", &["lampyris-flash", "lampyris-import"]),
