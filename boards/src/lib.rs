@@ -16,6 +16,8 @@
 //!
 //! Unknown keys and values out of range are errors with their place.
 
+pub mod sdr;
+
 use lampyris_isa::HwConfig;
 use lampyris_isa::config::ConfigError;
 use serde::Deserialize;
