@@ -49,7 +49,7 @@ module sdr_front #(
   localparam logic [1:0] Incr = 2'b01;
 
   // ------------------------------------------------------------------ check
-  logic held_q, pass, wrong, job_q;
+  logic held_q, pass, begin_job, wrong, job_q;
   logic [39:0] addr_q;
   logic [1:0] id_q, kind_q;
   logic [7:0] len_q;
@@ -61,6 +61,7 @@ module sdr_front #(
   assign wrong     = kind_q != Incr || size_q != 3'(BeatLog) || addr_q[39:SizeLog] != '0
       || addr_q[BeatLog-1:0] != '0 || last_beat[BeatW];
   assign pass      = held_q && order_ready_i && (wrong || !job_q);
+  assign begin_job = pass && !wrong;
   assign aready_o  = !held_q || pass;
 
   assign order_valid_o = held_q && (wrong || !job_q);
@@ -96,11 +97,11 @@ module sdr_front #(
       job_q         <= 1'b0;
       chunk_valid_q <= 1'b0;
     end else begin
-      if (pass && !wrong) job_q <= 1'b1;
+      if (begin_job) job_q <= 1'b1;
       else if (cut && last) job_q <= 1'b0;
       if (!chunk_valid_q || chunk_ready_i) chunk_valid_q <= job_q;
     end
-    if (pass) begin
+    if (begin_job) begin
       at_q   <= addr_q[SizeLog-1:BurstLog];
       left_q <= (LeftW'(len_q) + 1'b1) << (BeatLog - BurstLog);
     end else if (cut) begin

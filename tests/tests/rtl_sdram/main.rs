@@ -1,0 +1,6 @@
+//! The SDRAM controller with its chip and two AXI masters, and the chip's rules alone.
+
+mod master;
+mod streams;
+mod system;
+mod traffic;
