@@ -1,0 +1,8 @@
+//! The SDRAM controller with its chip and two AXI masters, and the chip's rules alone.
+
+mod chip;
+mod master;
+mod rules;
+mod streams;
+mod system;
+mod traffic;
