@@ -2,6 +2,7 @@
 //! file gives them.
 
 use crate::sdr::{SdrChip, SdrError};
+use lampyris_isa::HwConfig;
 use serde::Deserialize;
 
 /// Everything that a bitstream needs besides the accelerator's configuration.
@@ -164,6 +165,22 @@ pub struct OutOfRange {
 }
 
 impl Hardware {
+    /// Parameters of the board's top module, `rtl/soc/top_sdr.sv`.
+    pub fn parameters(&self, config: &HwConfig) -> Vec<(&'static str, u32)> {
+        let Link::Uart(uart) = self.link;
+        // In 256ths of a clock.
+        let per_bit = u64::from(config.clock_khz) * 1000 * 256 / u64::from(uart.baud);
+        let mut all = config.parameters().to_vec();
+        all.extend([
+            ("ConfigHash", config.hash()),
+            ("ClockKhz", config.clock_khz),
+            ("ClocksPerBit", per_bit as u32),
+        ]);
+        // Opening the board found them possible.
+        all.extend(self.memory.parameters(config.clock_khz).unwrap_or_default());
+        all
+    }
+
     /// Size of the memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.sdr.bytes()

@@ -174,6 +174,17 @@ impl SdrChip {
         ])
     }
 
+    /// Limits that the chip's model checks besides the controller's own times, in cycles.
+    pub fn limits(&self, clock_khz: u32) -> [(&'static str, u32); 4] {
+        let cycles = |us: f64| (us * f64::from(clock_khz) / 1000.0) as u32;
+        [
+            ("TRasMax", cycles(self.tras_max_us)),
+            ("CasMin", if clock_khz <= self.cas2_max_khz { 2 } else { 3 }),
+            ("RefreshWindow", cycles(self.refresh_ms * 1000.0)),
+            ("RefreshCount", 1 << self.row_bits),
+        ]
+    }
+
     fn check_shape(&self) -> Result<(), SdrError> {
         if ![16, 32].contains(&self.dq_bits) {
             return Err(refused("dq_bits", self.dq_bits, "16 or 32".into(), SHEET));

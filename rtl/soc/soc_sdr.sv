@@ -1,8 +1,8 @@
 // Purpose: accelerator, host link and SDR SDRAM controller on one clock: all of a board but its pins.
 // Latency, throughput: those of the parts; the link and the accelerator share the memory.
 // Back-pressure: AXI inside; none at the pins.
-// Notes: the host's reset reaches the accelerator alone, so that the link can tell of it, and the
-//        memory keeps its contents. The accelerator's trace ports and second memory port are unused.
+// Notes: the host's reset reaches the accelerator alone, so that the memory keeps its contents. The
+//        accelerator's trace ports and second memory port are unused.
 
 `default_nettype none
 
@@ -104,11 +104,32 @@ module soc_sdr #(
   logic mem_bid;
   logic [1:0] mem_bresp;
 
-  logic host_reset, accel_rst_nq;
+  logic host_reset, accel_rst_n, hold;
+  logic accel_csr_awready, accel_csr_wready, accel_csr_arready;
+  logic accel_arvalid, accel_arready, accel_awvalid, accel_awready;
 
-  always_ff @(posedge clk_i) begin
-    accel_rst_nq <= rst_ni && !host_reset;
-  end
+  assign csr_awready = accel_csr_awready && !hold;
+  assign csr_wready  = accel_csr_wready && !hold;
+  assign csr_arready = accel_csr_arready && !hold;
+
+  soc_reset u_reset (
+      .clk_i,
+      .rst_ni,
+      .request_i   (host_reset),
+      .accel_rst_no(accel_rst_n),
+      .hold_o      (hold),
+      .arvalid_i   (accel_arvalid),
+      .arready_o   (accel_arready),
+      .arlen_i     (mem_arlen[0]),
+      .arvalid_o   (mem_arvalid[0]),
+      .arready_i   (mem_arready[0]),
+      .awvalid_i   (accel_awvalid),
+      .awready_o   (accel_awready),
+      .awvalid_o   (mem_awvalid[0]),
+      .awready_i   (mem_awready[0]),
+      .read_i      (mem_rvalid[0] && mem_rready[0]),
+      .written_i   (mem_bvalid[0] && mem_bready[0])
+  );
 
   assign busy_o = (mem_rvalid != 2'b00) || (mem_wvalid != 2'b00);
 
@@ -185,26 +206,26 @@ module soc_sdr #(
       .ConfigHash(ConfigHash)
   ) u_accel (
       .ap_clk  (clk_i),
-      .ap_rst_n(accel_rst_nq),
-      .s_axi_control_awvalid(csr_awvalid),
-      .s_axi_control_awready(csr_awready),
+      .ap_rst_n(accel_rst_n),
+      .s_axi_control_awvalid(csr_awvalid && !hold),
+      .s_axi_control_awready(accel_csr_awready),
       .s_axi_control_awaddr(csr_awaddr),
-      .s_axi_control_wvalid(csr_wvalid),
-      .s_axi_control_wready(csr_wready),
+      .s_axi_control_wvalid(csr_wvalid && !hold),
+      .s_axi_control_wready(accel_csr_wready),
       .s_axi_control_wdata(csr_wdata),
       .s_axi_control_wstrb(csr_wstrb),
       .s_axi_control_bvalid(csr_bvalid),
       .s_axi_control_bready(csr_bready),
       .s_axi_control_bresp(csr_bresp),
-      .s_axi_control_arvalid(csr_arvalid),
-      .s_axi_control_arready(csr_arready),
+      .s_axi_control_arvalid(csr_arvalid && !hold),
+      .s_axi_control_arready(accel_csr_arready),
       .s_axi_control_araddr(csr_araddr),
       .s_axi_control_rvalid(csr_rvalid),
       .s_axi_control_rready(csr_rready),
       .s_axi_control_rdata(csr_rdata),
       .s_axi_control_rresp(csr_rresp),
-      .m_axi_gmem0_arvalid(mem_arvalid[0]),
-      .m_axi_gmem0_arready(mem_arready[0]),
+      .m_axi_gmem0_arvalid(accel_arvalid),
+      .m_axi_gmem0_arready(accel_arready),
       .m_axi_gmem0_araddr(mem_araddr[0]),
       .m_axi_gmem0_arid(mem_arid[0]),
       .m_axi_gmem0_arlen(mem_arlen[0]),
@@ -216,8 +237,8 @@ module soc_sdr #(
       .m_axi_gmem0_rid(mem_rid),
       .m_axi_gmem0_rlast(mem_rlast),
       .m_axi_gmem0_rresp(mem_rresp),
-      .m_axi_gmem0_awvalid(mem_awvalid[0]),
-      .m_axi_gmem0_awready(mem_awready[0]),
+      .m_axi_gmem0_awvalid(accel_awvalid),
+      .m_axi_gmem0_awready(accel_awready),
       .m_axi_gmem0_awaddr(mem_awaddr[0]),
       .m_axi_gmem0_awid(mem_awid[0]),
       .m_axi_gmem0_awlen(mem_awlen[0]),
@@ -232,6 +253,8 @@ module soc_sdr #(
       .m_axi_gmem0_bready(mem_bready[0]),
       .m_axi_gmem0_bid(mem_bid),
       .m_axi_gmem0_bresp(mem_bresp),
+      // Nothing hangs at the second port and at the trace.
+      /* verilator lint_off PINCONNECTEMPTY */
       .m_axi_gmem1_arvalid(),
       .m_axi_gmem1_arready('0),
       .m_axi_gmem1_araddr(),
@@ -277,6 +300,7 @@ module soc_sdr #(
       .trace_xwr_valid(),
       .trace_xwr_addr(),
       .trace_xwr_data()
+      /* verilator lint_on PINCONNECTEMPTY */
   );
 
   logic chip_arvalid;

@@ -1,5 +1,5 @@
 // Purpose: stands for the clock generator of a board in simulation.
-// Latency: locked_o rises 16 clocks after the first.
+// Latency: locked_o rises at the latest 16 clocks after the first.
 // Throughput: one clock out per clock in.
 // Back-pressure: none.
 // Notes: clk_i runs at the accelerator's frequency, not at the oscillator's. The memory chip's clock,
@@ -13,7 +13,7 @@ module soc_pll (
     output logic      clk_mem_o,
     output logic      locked_o
 );
-  logic [4:0] count_q = '0;  // a PLL has no reset
+  logic [4:0] count_q;  // a PLL has no reset: any value counts up
 
   assign clk_o     = clk_i;
   assign clk_mem_o = clk_i;

@@ -113,6 +113,9 @@ pub enum SimError {
         /// The cause.
         source: verilator_sys::Error,
     },
+    /// A board cannot be reached or used.
+    #[error(transparent)]
+    Link(#[from] lampyris_link::Error),
     /// Model and RTL differ.
     #[error(
         "{0}\n\nhint: the RTL and the model disagree, whatever the program: record waveforms around that cycle with --engine rtl --wave A..B"

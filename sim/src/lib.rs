@@ -18,6 +18,7 @@
 //! assert_eq!(model.results().unwrap()[0], 42);
 //! ```
 
+pub mod board;
 mod check;
 mod device;
 pub mod dram;

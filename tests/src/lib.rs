@@ -6,6 +6,7 @@ pub mod decoders;
 pub mod figures;
 pub mod relu;
 pub mod scores;
+pub mod small;
 pub mod smollm2;
 pub mod synth;
 

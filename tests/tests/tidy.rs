@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 18] = [
+const DIRECTIONS: [(&str, &[&str]); 19] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
@@ -37,6 +37,7 @@ const DIRECTIONS: [(&str, &[&str]); 18] = [
             "lampyris-isa",
             "lampyris-bundle",
             "lampyris-boards",
+            "lampyris-link",
             "verilator-sys",
         ],
     ),

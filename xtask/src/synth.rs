@@ -81,9 +81,8 @@ fn netlist(cache: &Cache, board: &Board, arguments: &Arguments) -> Result<Netlis
     let parameters: Vec<_> = board
         .config
         .parameters()
-        .iter()
+        .into_iter()
         .filter(|(name, _)| text.contains(&format!(" {name} ")))
-        .map(|(name, value)| ((*name).to_owned(), value.to_string()))
         .collect();
     let design = Design {
         top,

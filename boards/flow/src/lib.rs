@@ -13,7 +13,7 @@ pub use error::{Error, Result};
 pub use report::Report;
 pub use script::{Scripts, scripts};
 
-use lampyris_boards::hardware::{Link, Part};
+use lampyris_boards::hardware::Part;
 use lampyris_boards::pll::Ecp5Pll;
 use lampyris_boards::{Board, Hardware};
 use report::Placed;
@@ -100,7 +100,7 @@ pub fn build(
     let (hardware, budget) = hardware(request.board)?;
     let sources = source_tree(request.rtl)?;
     let pll = write_pll(request, hardware)?;
-    let parameters = parameters(request.board, hardware);
+    let parameters = hardware.parameters(&request.board.config);
     let design = yosys::Design {
         top: TOP,
         sources: &sources,
@@ -163,31 +163,6 @@ fn write_pll(request: &Request<'_>, hardware: &Hardware) -> Result<PathBuf> {
     fs::write(&path, pll.verilog(input, hardware.clock.memory_lead_deg))
         .map_err(Error::io("write", &path))?;
     Ok(path)
-}
-
-/// Parameters of the top module for a board.
-pub fn parameters(board: &Board, hardware: &Hardware) -> Vec<(String, String)> {
-    let mut all: Vec<_> = board
-        .config
-        .parameters()
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.to_string()))
-        .collect();
-    all.push(("ConfigHash".into(), board.config.hash().to_string()));
-    let Link::Uart(uart) = hardware.link;
-    let clock_khz = board.config.clock_khz;
-    all.push(("ClockKhz".into(), clock_khz.to_string()));
-    // In 256ths of a clock.
-    let per_bit = u64::from(clock_khz) * 1000 * 256 / u64::from(uart.baud);
-    all.push(("ClocksPerBit".into(), per_bit.to_string()));
-    // Opening the board found them possible.
-    let memory = hardware.memory.parameters(clock_khz).unwrap_or_default();
-    all.extend(
-        memory
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_string())),
-    );
-    all
 }
 
 /// Refuses what cannot be placed before hours are spent on it.

@@ -1,7 +1,7 @@
 //! The same build as scripts, for people without this program.
 
 use crate::error::Result;
-use crate::{TOP, hardware, parameters, target_mhz, yosys};
+use crate::{TOP, hardware, target_mhz, yosys};
 use lampyris_boards::Board;
 use lampyris_boards::hardware::Part;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn scripts(board: &Board, rtl: &Path, sources: &[PathBuf], seed: u32) -> Res
         .iter()
         .map(|path| Path::new("rtl").join(path.strip_prefix(rtl).unwrap_or(path)))
         .collect();
-    let parameters = parameters(board, hardware);
+    let parameters = hardware.parameters(&board.config);
     let design = yosys::Design {
         top: TOP,
         sources: &sources,

@@ -22,7 +22,7 @@ pub struct Design<'a> {
     /// Verilog sources with cells of the part, which the SystemVerilog front end does not take.
     pub primitives: &'a [PathBuf],
     /// Parameters of the top module.
-    pub parameters: &'a [(String, String)],
+    pub parameters: &'a [(&'static str, u32)],
     /// Folder that source paths are written relative to: Yosys splits commands at spaces.
     pub root: &'a Path,
 }
@@ -146,7 +146,7 @@ mod tests {
             top: "b",
             sources: &sources,
             primitives: &[],
-            parameters: &[("Width".into(), "8".into())],
+            parameters: &[("Width", 8)],
             root: Path::new("/p"),
         };
         assert_eq!(
