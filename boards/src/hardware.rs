@@ -18,6 +18,8 @@ pub struct Hardware {
     pub memory: Memory,
     /// Places of the ports.
     pub pins: Pins,
+    /// Name of the board for openFPGALoader.
+    pub loader: Option<String>,
 }
 
 /// A file that says on which pin each port lies, in the language of the part's tools.

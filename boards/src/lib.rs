@@ -5,6 +5,7 @@
 //! name = "ulx3s-85f"
 //! inherit = "small"        # a named configuration that [accel] changes
 //! pins = "ulx3s-85f.lpf"   # beside this file; with the tables below
+//! loader = "ulx3s"         # the board's name for openFPGALoader; may be left out
 //!
 //! [accel]
 //! clock_khz = 50000
@@ -164,6 +165,7 @@ struct File {
     clock: Option<Clock>,
     link: Option<Link>,
     memory: Option<Memory>,
+    loader: Option<String>,
 }
 
 macro_rules! accel {
@@ -294,6 +296,7 @@ impl File {
             clock,
             link,
             memory,
+            loader: self.loader.clone(),
             pins: Pins {
                 name: name.clone(),
                 text: pins(name)?,

@@ -29,6 +29,10 @@ enum Command {
     Compile(commands::compile::Args),
     /// Check, show and rebuild what `compile --bitstream` wrote
     Bundle(commands::bundle::Args),
+    /// Load a bundle's bitstream onto its board
+    Flash(commands::flash::Args),
+    /// Talk to a board: run a bundle's model on it, or find out where it goes wrong
+    Board(Box<commands::board::Args>),
     /// Run a compiled directory on the functional model, the Verilated RTL, or both in lockstep
     Sim(commands::sim::Args),
     /// Continue a prompt with a model, also with one that is larger than memory
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
         Command::Bundle(args) => commands::bundle::run(&args),
+        Command::Flash(args) => commands::flash::run(&args),
+        Command::Board(args) => commands::board::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::run::chat::run(&args),

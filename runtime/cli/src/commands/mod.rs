@@ -1,12 +1,15 @@
 //! One module for each subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod board;
 pub(crate) mod bundle;
 pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod doctor;
 mod engine;
+pub(crate) mod flash;
 pub(crate) mod forecast;
+mod generation;
 pub(crate) mod inspect;
 mod memory;
 pub(crate) mod pack;

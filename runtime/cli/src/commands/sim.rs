@@ -1,23 +1,20 @@
 //! `lampyris sim`.
 
-use super::JSON_SCHEMA;
+use super::generation::{Wanted, generate, json_report, text_report};
 use super::memory::{Hardware, MemoryArgs};
-use super::report::{Phase, render};
 use super::run::Sampling;
 use super::trace::TraceFile;
 use crate::output::{WrongUsage, grouped, note, print};
 use crate::text::Prompt;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use lampyris_bundle::{Bundle, names};
 use lampyris_import::saved::TextTools;
-use lampyris_runtime::Sampler;
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, Wave, build, default_rtl_root};
-use lampyris_sim::session::{Call, Session, Want, memory};
+use lampyris_sim::session::{Session, memory};
 use lampyris_sim::{Device, Limits, Model};
-use serde_json::json;
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -71,6 +68,17 @@ enum Engine {
     Lockstep,
 }
 
+impl Engine {
+    /// How its figures are found.
+    fn level(self) -> &'static str {
+        match self {
+            Engine::Model => "functional model",
+            Engine::Rtl => "RTL-simulated",
+            Engine::Lockstep => "RTL-simulated, equal to the model",
+        }
+    }
+}
+
 fn parse_range(text: &str) -> std::result::Result<Range<u64>, String> {
     let parsed = text
         .split_once("..")
@@ -93,7 +101,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut machine = machine(args, &bundle, &hardware)?;
     let mut session = Session::new(&bundle, machine.device(), Limits::default())?;
     let start = Instant::now();
-    let run = generate(args, sampler, &tools, &prompt, &mut session);
+    let wanted = Wanted {
+        max_tokens: args.max_tokens,
+        greedy: args.sampling.is_greedy(),
+        json: args.json,
+    };
+    let run = generate(&wanted, sampler, &tools, &prompt, &mut session);
     let elapsed = start.elapsed();
     if let (Some(trace), Machine::Both(both)) = (trace, &machine) {
         // Also after a failure: the recording shows what came before it.
@@ -110,7 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         ));
     } else {
         print("\n");
-        note(&text_report(args, &hardware, &run, elapsed));
+        note(&text_report(args.engine.level(), &hardware, &run, elapsed));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -136,70 +149,6 @@ fn check_engine(args: &Args) -> Result<(), WrongUsage> {
     Err(WrongUsage(format!(
         "{option}: {problem}\n\nhint: add --engine {engine}"
     )))
-}
-
-/// What a generation produced.
-struct Run {
-    tokens: Vec<u32>,
-    text: String,
-    calls: Vec<Call>,
-    /// It ended because no position was left.
-    context_full: bool,
-}
-
-fn generate(
-    args: &Args,
-    mut sampler: Sampler,
-    tools: &TextTools,
-    prompt: &[u32],
-    session: &mut Session<'_>,
-) -> Result<Run> {
-    let want = if args.sampling.is_greedy() {
-        Want::Token
-    } else {
-        Want::Logits
-    };
-    let mut stream = tools.tokenizer.decode_stream();
-    let mut run = Run {
-        tokens: Vec::new(),
-        text: String::new(),
-        calls: Vec::new(),
-        context_full: false,
-    };
-    let mut input = prompt.to_vec();
-    while run.tokens.len() < args.max_tokens {
-        let calls = session.feed(&input, want)?;
-        let next = calls
-            .last()
-            .and_then(|c| c.next)
-            .context("the last call returned no token")?;
-        run.calls.extend(calls);
-        let token = if args.sampling.is_greedy() {
-            next
-        } else {
-            sampler.sample(&session.logits()?)?
-        };
-        if tools.tokenizer.is_eos(token) {
-            break;
-        }
-        run.tokens.push(token);
-        let piece = stream.push(token)?;
-        emit(&piece, args.json, &mut run.text);
-        input = vec![token];
-        if session.position() == session.context() {
-            run.context_full = true;
-            break;
-        }
-    }
-    emit(&stream.finish()?, args.json, &mut run.text);
-    Ok(run)
-}
-
-fn emit(piece: &str, json: bool, text: &mut String) {
-    text.push_str(piece);
-    if !json {
-        print(piece);
-    }
 }
 
 /// What executes the program.
@@ -275,61 +224,4 @@ fn spinner(what: &'static str) -> ProgressBar {
         .with_prefix(what);
     spinner.enable_steady_tick(Duration::from_millis(200));
     spinner
-}
-
-fn phases(hardware: &Hardware, run: &Run) -> (Phase, Phase) {
-    let of = |entry: &'static str| {
-        Phase::new(run.calls.iter().filter(move |c| c.entry == entry), hardware)
-    };
-    (of("prefill"), of("decode"))
-}
-
-fn text_report(args: &Args, hardware: &Hardware, run: &Run, elapsed: Duration) -> String {
-    let (prefill, decode) = phases(hardware, run);
-    let level = match args.engine {
-        Engine::Model => "functional model",
-        Engine::Rtl => "RTL-simulated",
-        Engine::Lockstep => "RTL-simulated, equal to the model",
-    };
-    let mut out = format!(
-        "\n{}",
-        render(
-            &[("prefill", &prefill), ("decode", &decode)],
-            hardware,
-            level
-        )
-    );
-    let seconds = elapsed.as_secs_f64();
-    let tokens = prefill.tokens + decode.tokens;
-    out.push_str(&format!("simulated {tokens} tokens in {seconds:.1} s"));
-    let cycles = prefill.cycles + decode.cycles;
-    if cycles > 0 {
-        out.push_str(&format!(
-            ", {:.2} M cycles/s",
-            cycles as f64 / seconds / 1e6
-        ));
-    }
-    out
-}
-
-fn json_report(
-    bundle: &Bundle,
-    hardware: &Hardware,
-    prompt: &[u32],
-    run: &Run,
-    elapsed: Duration,
-) -> Result<String> {
-    let (prefill, decode) = phases(hardware, run);
-    let value = json!({
-        "schema_version": JSON_SCHEMA,
-        "text": run.text,
-        "prompt_tokens": prompt,
-        "tokens": run.tokens,
-        "context_full": run.context_full,
-        "config_hash": bundle.manifest.config_hash,
-        "seconds": elapsed.as_secs_f64(),
-        "prefill": prefill,
-        "decode": decode,
-    });
-    Ok(serde_json::to_string_pretty(&value)?)
 }
