@@ -79,6 +79,18 @@ fn memory_and_registers_through_a_wide_port() {
 }
 
 #[test]
+fn a_fast_link_replaces_the_uart() {
+    let mut link = Board::fast(256, 5).open();
+    assert_eq!(link.last_info().map(|info| info.axi_bits), Some(256));
+    exercise(&mut link, &mut Random::new(5), 100, 3000);
+    assert_eq!(link.counters().repeated, 0);
+    link.transport().wire.noise = Noise::all(8);
+    link.set_tries(60);
+    exercise(&mut link, &mut Random::new(6), 100, 1500);
+    assert!(link.counters().repeated > 0);
+}
+
+#[test]
 fn the_rates_of_both_sides_may_differ() {
     // 3 Mbaud at 50 MHz; the host is off by 3 %.
     for (skew, seed) in [(0.97, 3), (1.03, 4)] {
@@ -118,7 +130,7 @@ fn a_noisy_line_changes_nothing() {
         // Frames and responses of 256 bytes are lost often, and ten times in a row now and then.
         let mut link = board.open();
         link.set_tries(60);
-        exercise(&mut link, &mut Random::new(seed), 5, 1000);
+        exercise(&mut link, &mut Random::new(seed), 8, 1000);
         let counters = link.counters();
         link.transport().wire.noise = Noise::default();
         let device = link.device_counters().expect("it answers");
