@@ -52,9 +52,10 @@ pub(crate) fn exchange<T: Transport>(
 
 impl<T: Transport> Exchange<'_, T> {
     fn run(&mut self, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+        let window = self.link.window();
         let mut next = 0;
         loop {
-            while next < self.requests.len() && self.waiting.len() < WINDOW {
+            while next < self.requests.len() && self.waiting.len() < window {
                 self.start(next)?;
                 next += 1;
             }

@@ -6,7 +6,7 @@ use crate::exchange::exchange;
 use crate::frame::{Receiver, Request};
 use lampyris_isa::link::{
     ADDRESS_BITS, CSR_ADDRESS_BITS, Command, INFO_MAGIC, INFO_WORDS, MAX_WORDS, PROTOCOL_VERSION,
-    STATUS_WORDS,
+    STATUS_WORDS, WINDOW,
 };
 
 /// How often a request is sent before the link gives up.
@@ -229,6 +229,12 @@ impl<T: Transport> Link<T> {
             self.info()?;
         }
         exchange(self, &[request], |_, _| {})
+    }
+
+    /// Requests that may be under way: one until the device has said more.
+    pub(crate) fn window(&self) -> usize {
+        let device = self.info.map_or(1, |info| info.window.max(1));
+        (device as usize).min(WINDOW)
     }
 
     pub(crate) fn next_sequence(&mut self) -> u8 {
