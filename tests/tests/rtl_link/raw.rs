@@ -152,7 +152,7 @@ fn noise_alone_moves_nothing() {
 
 #[test]
 fn a_line_that_waits_loses_nothing() {
-    let mut board = Board::fast(256, 56);
+    let mut board = Board::fast(512, 56);
     let mut random = Random::new(56);
     let mut expected = Vec::new();
     let mut flood = Vec::new();
