@@ -247,7 +247,6 @@ module link_core
       .start_i     (rd_start),
       .addr_i      (addr[39:2]),
       .words_i     (words),
-      .abort_i     (abort),
       .busy_o      (rd_busy),
       .done_o      (rd_done),
       .err_o       (rd_err),

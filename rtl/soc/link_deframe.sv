@@ -1,6 +1,6 @@
 // Purpose: takes requests out of a stream of bytes: COBS, CRC, length; writes them into a slot.
 // Latency: three clocks from a delimiter to commit_o.
-// Throughput: one byte per clock, less three clocks after each delimiter.
+// Throughput: one byte per clock.
 // Back-pressure: ready/valid; ready_o is low while no slot is free.
 // Notes: a frame counts when commit_o comes; whatever was written before is overwritten by the next.
 //        After 2^IdleLog2 clocks without a byte an open frame is dropped.
@@ -44,8 +44,9 @@ module link_deframe
   logic [7:0] byte1_q;
   logic       end2_q;
 
-  // No byte is taken until the slot of a finished frame is accounted for.
-  assign ready_o = free_i && !end1_q && !end2_q && !commit_o;
+  // free_i knows of a finished frame only when two bytes of the next one may have been taken. The
+  // first word is written much later.
+  assign ready_o = free_i;
   assign take    = valid_i && ready_o;
 
   always_ff @(posedge clk_i) begin

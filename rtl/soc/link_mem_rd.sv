@@ -2,8 +2,8 @@
 // Latency: the address is offered in the clock after start_i; words follow a beat by one clock.
 // Throughput: one word per clock, less one clock per beat.
 // Back-pressure: start_i only while busy_o is low; words are never held up.
-// Notes: after abort_i the rest of the burst is thrown away; busy_o stays until its last beat. clr_i
-//        gives up the burst, which is safe only when the other side is reset as well.
+// Notes: who started may stop listening: busy_o stays until the last beat. clr_i gives up the burst,
+//        which is safe only when the other side is reset as well.
 
 `default_nettype none
 
@@ -16,7 +16,6 @@ module link_mem_rd #(
     input  wire logic               start_i,
     input  wire logic [39:2]        addr_i,
     input  wire logic [6:0]         words_i,
-    input  wire logic               abort_i,
     output logic                    busy_o,
     output logic                    done_o,
     output logic                    err_o,
@@ -41,7 +40,7 @@ module link_mem_rd #(
     $error("link_mem_rd: AxiBits must be 128, 256 or 512");
   end
 
-  logic               drop_q, last_q, full_q;
+  logic               last_q, full_q;
   logic [AxiBits-1:0] beat_q;
   logic [LaneW-1:0]   lane_q;
   logic [6:0]         left_q;
@@ -51,7 +50,7 @@ module link_mem_rd #(
   // Lane of the last word, counted from lane 0 of the first beat; at most 63 + 15.
   assign last_lane = 7'(addr_i[ByteW-1:2]) + words_i - 1'b1;
   assign take      = rvalid_i && rready_o;
-  assign empties   = full_q && (drop_q || lane_q == '1 || left_q <= 7'd1);
+  assign empties   = full_q && (lane_q == '1 || left_q <= 7'd1);
 
   always_ff @(posedge clk_i) begin
     done_o <= 1'b0;
@@ -86,10 +85,8 @@ module link_mem_rd #(
       lane_q       <= addr_i[ByteW-1:2];
       left_q       <= words_i;
       word_index_o <= '1;
-      drop_q       <= 1'b0;
       err_o        <= 1'b0;
     end else begin
-      if (abort_i) drop_q <= 1'b1;
       // A burst that ends early is an error as well.
       if ((take && rresp_i != '0) || (empties && last_q && left_q > 7'd1)) err_o <= 1'b1;
       if (full_q && left_q != '0) begin
@@ -102,7 +99,7 @@ module link_mem_rd #(
       beat_q <= rdata_i;
       last_q <= rlast_i;
     end
-    word_valid_o <= full_q && left_q != '0 && !drop_q && !start_i;
+    word_valid_o <= full_q && left_q != '0;
     word_o       <= beat_q[32*lane_q+:32];
   end
 

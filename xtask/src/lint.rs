@@ -24,6 +24,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         rtl(&config, &sources).with_context(|| format!("configuration `{name}`"))?;
         eprintln!("configuration `{name}`: clean");
     }
+    for axi_bits in [128, 256, 512] {
+        let link = Build::new("link_top").param("AxiBits", axi_bits);
+        let checked = link.sources(&sources).lint();
+        checked.with_context(|| format!("host link of {axi_bits} bits"))?;
+    }
+    eprintln!("host link: clean");
     Ok(())
 }
 

@@ -14,48 +14,68 @@ const NOISE_LIMIT: usize = 4 * WINDOW * MAX_FRAME;
 struct Waiting {
     /// Its place among the requests of the exchange.
     index: usize,
+    request: Request,
     sequence: u8,
     tries: u32,
     /// When it was last sent, as a count of frames sent.
     sent: u64,
 }
 
-/// An exchange of requests without side effects, or of a single one.
+/// Requests without side effects, or a single one.
 struct Exchange<'a, T: Transport> {
     link: &'a mut Link<T>,
-    requests: &'a [Request],
     waiting: VecDeque<Waiting>,
     bad_before: u64,
     silent: usize,
 }
 
-/// Sends every request and hands each response's index and payload to `take`, in the order of
-/// arrival.
+/// Sends `count` requests that `make` makes, and hands each response's index and payload to
+/// `take`, in the order of arrival.
 pub(crate) fn exchange<T: Transport>(
     link: &mut Link<T>,
-    requests: &[Request],
+    count: usize,
+    make: impl Fn(usize) -> Request,
     take: impl FnMut(usize, &[u8]),
 ) -> Result<()> {
-    debug_assert!(requests.len() < 2 || !requests.iter().any(|r| r.command.has_side_effect()));
     let bad_before = link.counters.bad_frames;
     let mut exchange = Exchange {
         link,
-        requests,
         waiting: VecDeque::with_capacity(WINDOW),
         bad_before,
         silent: 0,
     };
-    let result = exchange.run(take);
+    let result = exchange.run(count, make, take);
     exchange.link.unsure |= matches!(result, Err(Error::NoAnswer { .. } | Error::Port { .. }));
     result
 }
 
+fn operation(request: &Request) -> Operation {
+    Operation {
+        command: request.command,
+        address: request.address,
+        bytes: 4 * usize::from(request.words),
+    }
+}
+
+fn port_failed(request: &Request, source: std::io::Error) -> Error {
+    Error::Port {
+        operation: operation(request),
+        source,
+    }
+}
+
 impl<T: Transport> Exchange<'_, T> {
-    fn run(&mut self, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+    fn run(
+        &mut self,
+        count: usize,
+        make: impl Fn(usize) -> Request,
+        mut take: impl FnMut(usize, &[u8]),
+    ) -> Result<()> {
+        let window = self.link.window();
         let mut next = 0;
         loop {
-            while next < self.requests.len() && self.waiting.len() < WINDOW {
-                self.start(next)?;
+            while next < count && self.waiting.len() < window {
+                self.start(next, make(next))?;
                 next += 1;
             }
             if self.waiting.is_empty() {
@@ -65,20 +85,12 @@ impl<T: Transport> Exchange<'_, T> {
         }
     }
 
-    fn operation(&self, index: usize) -> Operation {
-        let request = &self.requests[index];
-        Operation {
-            command: request.command,
-            address: request.address,
-            bytes: 4 * usize::from(request.words),
-        }
-    }
-
     /// The first time that a request is sent.
-    fn start(&mut self, index: usize) -> Result<()> {
+    fn start(&mut self, index: usize, request: Request) -> Result<()> {
         let sequence = self.link.next_sequence();
         self.waiting.push_back(Waiting {
             index,
+            request,
             sequence,
             tries: 0,
             sent: 0,
@@ -89,11 +101,10 @@ impl<T: Transport> Exchange<'_, T> {
     /// Sends a waiting request, if it has a try left.
     fn send(&mut self, at: usize) -> Result<()> {
         let waiting = &mut self.waiting[at];
-        let index = waiting.index;
         if waiting.tries == self.link.tries {
             return Err(Error::NoAnswer {
-                operation: self.operation(index),
-                tries: self.link.tries,
+                operation: operation(&waiting.request),
+                tries: waiting.tries,
                 bad_frames: self.link.counters.bad_frames - self.bad_before,
             });
         }
@@ -101,24 +112,16 @@ impl<T: Transport> Exchange<'_, T> {
         self.link.counters.repeated += u64::from(waiting.tries > 0);
         waiting.tries += 1;
         waiting.sent = self.link.counters.sent;
-        let frame = self.requests[index].frame(waiting.sequence);
+        let frame = waiting.request.frame(waiting.sequence);
         let sent = self.link.transport.send(&frame);
-        sent.map_err(|source| self.port_failed(index, source))
-    }
-
-    fn port_failed(&self, index: usize, source: std::io::Error) -> Error {
-        Error::Port {
-            operation: self.operation(index),
-            source,
-        }
+        sent.map_err(|source| port_failed(&waiting.request, source))
     }
 
     /// Takes what arrives, once; sends again what seems lost.
     fn listen(&mut self, take: &mut impl FnMut(usize, &[u8])) -> Result<()> {
         let mut bytes = [0; 512];
-        let oldest = self.waiting[0].index;
         let received = self.link.transport.receive(&mut bytes);
-        let count = received.map_err(|source| self.port_failed(oldest, source))?;
+        let count = received.map_err(|source| port_failed(&self.waiting[0].request, source))?;
         self.silent += count;
         if count == 0 || self.silent > NOISE_LIMIT {
             self.silent = 0;
@@ -147,7 +150,7 @@ impl<T: Transport> Exchange<'_, T> {
     fn answer(&mut self, response: &Response, take: &mut impl FnMut(usize, &[u8])) -> Result<()> {
         let at = self.waiting.iter().position(|waiting| {
             waiting.sequence == response.sequence
-                && self.requests[waiting.index].command as u8 == response.command
+                && waiting.request.command as u8 == response.command
         });
         // Of an earlier try, or of an earlier host.
         let Some(waiting) = at.and_then(|at| self.waiting.remove(at)) else {
@@ -155,32 +158,29 @@ impl<T: Transport> Exchange<'_, T> {
         };
         self.silent = 0;
         self.link.counters.answered += 1;
-        self.check(waiting.index, response)?;
+        check(&waiting.request, response)?;
         take(waiting.index, &response.payload);
         // The device answers in order, so whatever was sent before this is lost. After a repeat that
         // is a guess, and a wrong guess costs a frame.
         self.send_again(waiting.sent)
     }
+}
 
-    /// Whether a response says that the request was done, and has the length it should.
-    fn check(&self, index: usize, response: &Response) -> Result<()> {
-        let operation = self.operation(index);
-        let request = &self.requests[index];
-        let expected = match request.command {
-            Command::Info | Command::LinkStatus => None,
-            command if command.writes() => Some(0),
-            _ => Some(operation.bytes),
-        };
-        match Status::from_byte(response.status) {
-            Some(Status::Ok) if expected.is_none_or(|bytes| bytes == response.payload.len()) => {
-                Ok(())
-            }
-            None | Some(Status::Ok) => Err(Error::Answer {
-                operation,
-                status: response.status,
-                bytes: response.payload.len(),
-            }),
-            Some(status) => Err(Error::Device { operation, status }),
-        }
+/// Whether a response says that the request was done, and has the length it should.
+fn check(request: &Request, response: &Response) -> Result<()> {
+    let operation = operation(request);
+    let expected = match request.command {
+        Command::Info | Command::LinkStatus => None,
+        command if command.writes() => Some(0),
+        _ => Some(operation.bytes),
+    };
+    match Status::from_byte(response.status) {
+        Some(Status::Ok) if expected.is_none_or(|bytes| bytes == response.payload.len()) => Ok(()),
+        None | Some(Status::Ok) => Err(Error::Answer {
+            operation,
+            status: response.status,
+            bytes: response.payload.len(),
+        }),
+        Some(status) => Err(Error::Device { operation, status }),
     }
 }

@@ -12,6 +12,8 @@ mod error;
 mod exchange;
 mod frame;
 mod link;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Error, Operation, Result};
 pub use frame::{Malformed, Receiver, Request, Response};

@@ -6,14 +6,15 @@ use crate::exchange::exchange;
 use crate::frame::{Receiver, Request};
 use lampyris_isa::link::{
     ADDRESS_BITS, CSR_ADDRESS_BITS, Command, INFO_MAGIC, INFO_WORDS, MAX_WORDS, PROTOCOL_VERSION,
-    STATUS_WORDS,
+    STATUS_WORDS, WINDOW,
 };
+use std::ops::Range;
 
 /// How often a request is sent before the link gives up.
 const TRIES: u32 = 10;
 
 /// Bytes of the largest transfer. Chunks end at multiples of it, so none crosses 4 KiB.
-const CHUNK: u64 = 4 * MAX_WORDS as u64;
+const CHUNK: usize = 4 * MAX_WORDS;
 
 /// What a device says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,9 +159,14 @@ impl<T: Transport> Link<T> {
     pub fn read_csr(&mut self, address: u32) -> Result<u32> {
         let request = csr_request(Command::ReadCsr, address, Vec::new())?;
         let mut value = 0;
-        exchange(self, &[request], |_, payload| {
-            value = payload.first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
-        })?;
+        exchange(
+            self,
+            1,
+            |_| request.clone(),
+            |_, payload| {
+                value = payload.first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+            },
+        )?;
         Ok(value)
     }
 
@@ -180,19 +186,10 @@ impl<T: Transport> Link<T> {
     /// An address or length that the link does not have, no answer, or a status of the device. `out` is
     /// undefined then.
     pub fn read_memory(&mut self, address: u64, out: &mut [u8]) -> Result<()> {
-        let chunks = chunks(Command::ReadMem, address, out.len())?;
-        let requests: Vec<_> = chunks
-            .iter()
-            .map(|chunk| Request {
-                command: Command::ReadMem,
-                words: chunk.words(),
-                address: chunk.address,
-                payload: Vec::new(),
-            })
-            .collect();
-        exchange(self, &requests, |index, payload| {
-            let chunk = &chunks[index];
-            out[chunk.start..][..chunk.bytes].copy_from_slice(payload);
+        let chunks = Chunks::new(Command::ReadMem, address, out.len())?;
+        let make = |index| chunks.request(index, Vec::new());
+        exchange(self, chunks.count(), make, |index, payload| {
+            out[chunks.range(index)].copy_from_slice(payload);
         })
     }
 
@@ -201,16 +198,9 @@ impl<T: Transport> Link<T> {
     /// # Errors
     /// As [`Link::read_memory`]. Memory holds some of `bytes` then.
     pub fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
-        let requests: Vec<_> = chunks(Command::WriteMem, address, bytes.len())?
-            .iter()
-            .map(|chunk| Request {
-                command: Command::WriteMem,
-                words: chunk.words(),
-                address: chunk.address,
-                payload: bytes[chunk.start..][..chunk.bytes].to_vec(),
-            })
-            .collect();
-        exchange(self, &requests, |_, _| {})
+        let chunks = Chunks::new(Command::WriteMem, address, bytes.len())?;
+        let make = |index| chunks.request(index, bytes[chunks.range(index)].to_vec());
+        exchange(self, chunks.count(), make, |_, _| {})
     }
 
     /// Resets the accelerator and abandons what the buses owe. Registers and a running program are
@@ -228,7 +218,13 @@ impl<T: Transport> Link<T> {
         if self.unsure {
             self.info()?;
         }
-        exchange(self, &[request], |_, _| {})
+        exchange(self, 1, |_| request.clone(), |_, _| {})
+    }
+
+    /// Requests that may be under way: one until the device has said more.
+    pub(crate) fn window(&self) -> usize {
+        let device = self.info.map_or(1, |info| info.window.max(1));
+        (device as usize).min(WINDOW)
     }
 
     pub(crate) fn next_sequence(&mut self) -> u8 {
@@ -239,10 +235,15 @@ impl<T: Transport> Link<T> {
     /// Reads what the link itself knows.
     fn words(&mut self, command: Command) -> Result<Vec<u32>> {
         let mut words = Vec::new();
-        exchange(self, &[plain(command)], |_, payload| {
-            let chunks = payload.as_chunks().0;
-            words = chunks.iter().map(|b| u32::from_le_bytes(*b)).collect();
-        })?;
+        exchange(
+            self,
+            1,
+            |_| plain(command),
+            |_, payload| {
+                let chunks = payload.as_chunks().0;
+                words = chunks.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            },
+        )?;
         Ok(words)
     }
 }
@@ -277,60 +278,70 @@ fn csr_request(command: Command, address: u32, payload: Vec<u8>) -> Result<Reque
     })
 }
 
-/// A part of a transfer.
-struct Chunk {
+/// A transfer, divided at multiples of [`CHUNK`].
+struct Chunks {
+    command: Command,
     address: u64,
-    /// First byte in the caller's buffer.
-    start: usize,
     bytes: usize,
+    /// Bytes before the first multiple.
+    first: usize,
 }
 
-impl Chunk {
-    fn words(&self) -> u8 {
-        (self.bytes / 4) as u8
-    }
-}
-
-/// Divides a transfer at multiples of [`CHUNK`].
-fn chunks(command: Command, address: u64, bytes: usize) -> Result<Vec<Chunk>> {
-    let problem = |problem, hint| {
-        let operation = Operation {
+impl Chunks {
+    fn new(command: Command, address: u64, bytes: usize) -> Result<Chunks> {
+        let problem = |problem, hint| {
+            let operation = Operation {
+                command,
+                address,
+                bytes,
+            };
+            Err(Error::Argument {
+                operation,
+                problem,
+                hint,
+            })
+        };
+        if address % 4 != 0 || bytes % 4 != 0 {
+            return problem(
+                "address or length is not a multiple of 4",
+                "the link moves whole 32-bit words; widen the range",
+            );
+        }
+        let end = address.checked_add(bytes as u64);
+        if end.is_none_or(|end| end > 1 << ADDRESS_BITS) {
+            return problem(
+                "the range leaves the address space",
+                "memory addresses have 40 bits",
+            );
+        }
+        Ok(Chunks {
             command,
             address,
             bytes,
-        };
-        Err(Error::Argument {
-            operation,
-            problem,
-            hint,
+            first: CHUNK - address as usize % CHUNK,
         })
-    };
-    if address % 4 != 0 || bytes % 4 != 0 {
-        return problem(
-            "address or length is not a multiple of 4",
-            "the link moves whole 32-bit words; widen the range",
-        );
     }
-    let end = address.checked_add(bytes as u64);
-    if end.is_none_or(|end| end > 1 << ADDRESS_BITS) {
-        return problem(
-            "the range leaves the address space",
-            "memory addresses have 40 bits",
-        );
+
+    fn count(&self) -> usize {
+        let rest = self.bytes.saturating_sub(self.first);
+        usize::from(self.bytes > 0) + rest.div_ceil(CHUNK)
     }
-    let mut list = Vec::with_capacity(bytes / CHUNK as usize + 2);
-    let mut start = 0;
-    while start < bytes {
-        let at = address + start as u64;
-        let length = (bytes - start).min((CHUNK - at % CHUNK) as usize);
-        list.push(Chunk {
-            address: at,
-            start,
-            bytes: length,
-        });
-        start += length;
+
+    /// Where a chunk lies in the caller's buffer.
+    fn range(&self, index: usize) -> Range<usize> {
+        let end = self.first + index * CHUNK;
+        end.saturating_sub(CHUNK)..end.min(self.bytes)
     }
-    Ok(list)
+
+    fn request(&self, index: usize, payload: Vec<u8>) -> Request {
+        let range = self.range(index);
+        Request {
+            command: self.command,
+            words: (range.len() / 4) as u8,
+            address: self.address + range.start as u64,
+            payload,
+        }
+    }
 }
 
 /// An answer of the length that this version of the protocol has.

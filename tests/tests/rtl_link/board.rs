@@ -1,5 +1,5 @@
-//! A board in simulation: `link_top`, what its buses lead to, and a UART. It is a transport for the
-//! driver: waiting for bytes is what makes time pass.
+//! A board in simulation: `link_top` with a UART or `link_core` with its streams of bytes, and what
+//! the buses lead to. It is a transport for the driver: waiting for bytes is what makes time pass.
 
 use crate::slaves::{Memory, Mute, Registers};
 use crate::wire::Wire;
@@ -8,7 +8,7 @@ use lampyris_tests::bench::Bench;
 use std::io;
 use verilator_sys::{Input, Output};
 
-const FILES: [&str; 16] = [
+const FILES: &[&str] = &[
     "gen/lampyris_link_pkg.sv",
     "prim/prim_ram_1r1w.sv",
     "prim/prim_fifo.sv",
@@ -44,6 +44,73 @@ pub(crate) const SMALL: Shape = Shape {
     skew: 1.0,
 };
 
+/// The host's end of the link.
+enum Port {
+    /// Pins of `link_top`.
+    Uart { rx: Input, tx: Output },
+    /// Streams of `link_core`: valid, ready and byte.
+    Bytes {
+        rx: (Input, Output, Input),
+        tx: (Output, Input, Output),
+    },
+}
+
+impl Port {
+    fn uart(bench: &Bench) -> Port {
+        Port::Uart {
+            rx: bench.input("uart_rx_i", 1),
+            tx: bench.output("uart_tx_o", 1),
+        }
+    }
+
+    fn bytes(bench: &mut Bench) -> Port {
+        let lost = bench.input("rx_lost_i", 1);
+        bench.model.set(lost, 0);
+        Port::Bytes {
+            rx: (
+                bench.input("rx_valid_i", 1),
+                bench.output("rx_ready_o", 1),
+                bench.input("rx_data_i", 8),
+            ),
+            tx: (
+                bench.output("tx_valid_o", 1),
+                bench.input("tx_ready_i", 1),
+                bench.output("tx_data_o", 8),
+            ),
+        }
+    }
+
+    /// Sets the inputs of a clock.
+    fn drive(&self, bench: &mut Bench, wire: &mut Wire) {
+        match *self {
+            Port::Uart { rx, .. } => {
+                let level = wire.drive();
+                bench.model.set(rx, level);
+            }
+            Port::Bytes { rx, tx } => {
+                let next = wire.offer();
+                bench.model.set(rx.0, next.is_some().into());
+                bench.model.set(rx.2, next.unwrap_or_default().into());
+                if next.is_some() && bench.model.get(rx.1) == 1 {
+                    wire.took();
+                }
+                let takes = wire.takes();
+                bench.model.set(tx.1, takes.into());
+                if takes && bench.model.get(tx.0) == 1 {
+                    wire.arrive(bench.model.get(tx.2) as u8);
+                }
+            }
+        }
+    }
+
+    /// Looks at the outputs after it.
+    fn observe(&self, bench: &Bench, wire: &mut Wire) {
+        if let Port::Uart { tx, .. } = *self {
+            wire.observe(bench.model.get(tx));
+        }
+    }
+}
+
 /// Clock cycles after which a bus that does not answer is given up.
 pub(crate) const BUS_TIMEOUT: u32 = 2000;
 
@@ -66,21 +133,40 @@ pub(crate) struct Board {
     pub(crate) patience: u64,
     /// Clocks with a reset of the accelerator.
     pub(crate) reset_clocks: u64,
-    rx: Input,
-    tx: Output,
+    port: Port,
     reset: Output,
 }
 
 impl Board {
+    /// A board with a UART.
     pub(crate) fn new(shape: Shape, seed: u64) -> Board {
-        let parameters = [
+        let rate = ("ClocksPerBit", shape.clocks_per_bit);
+        Board::build("link_top", &[rate], shape, seed)
+    }
+
+    /// A board whose link takes a byte in every clock.
+    pub(crate) fn fast(axi_bits: u32, seed: u64) -> Board {
+        let shape = Shape { axi_bits, ..SMALL };
+        Board::build("link_core", &[], shape, seed)
+    }
+
+    fn build(top: &str, more: &[(&str, u32)], shape: Shape, seed: u64) -> Board {
+        let mut parameters = vec![
             ("AxiBits", shape.axi_bits),
-            ("ClocksPerBit", shape.clocks_per_bit),
             ("TimeoutClocks", BUS_TIMEOUT),
             ("IdleLog2", IDLE_LOG2),
             ("ConfigHash", CONFIG_HASH),
         ];
-        let bench = Bench::new("link_top", &FILES, &parameters, seed as u32 + 1);
+        parameters.extend(more);
+        let files = FILES
+            .iter()
+            .position(|file| file.ends_with(&format!("{top}.sv")));
+        let files = &FILES[..=files.expect("a file of this name")];
+        let mut bench = Bench::new(top, files, &parameters, seed as u32 + 1);
+        let port = match top {
+            "link_top" => Port::uart(&bench),
+            _ => Port::bytes(&mut bench),
+        };
         let clocks_per_bit = f64::from(shape.clocks_per_bit) / 256.0 * shape.skew;
         let ids = ["rid", "bid"].map(|name| bench.input(&format!("m_axi_gmem_{name}"), 1));
         let mut board = Board {
@@ -89,8 +175,7 @@ impl Board {
             memory: Memory::new(&bench, shape.axi_bits, MEMORY, seed ^ 3),
             patience: (1500.0 * clocks_per_bit * 10.0) as u64,
             reset_clocks: 0,
-            rx: bench.input("uart_rx_i", 1),
-            tx: bench.output("uart_tx_o", 1),
+            port,
             reset: bench.output("host_reset_o", 1),
             bench,
         };
@@ -108,8 +193,7 @@ impl Board {
 
     /// One clock.
     pub(crate) fn step(&mut self) {
-        let level = self.wire.drive();
-        self.bench.model.set(self.rx, level);
+        self.port.drive(&mut self.bench, &mut self.wire);
         if self.bench.model.get(self.reset) == 1 {
             self.reset_clocks += 1;
             self.registers.reset();
@@ -118,8 +202,7 @@ impl Board {
         self.registers.cycle(&mut self.bench);
         self.memory.cycle(&mut self.bench);
         self.bench.step();
-        let level = self.bench.model.get(self.tx);
-        self.wire.observe(level);
+        self.port.observe(&self.bench, &mut self.wire);
     }
 
     /// Some clocks.

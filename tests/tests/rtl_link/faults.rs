@@ -141,7 +141,13 @@ fn a_reset_frees_buses_that_hang() {
     assert_eq!(status(link.write_memory(BASE, &out)), Status::Timeout);
     assert_eq!(status(link.read_csr(0)), Status::Timeout);
     assert_eq!(status(link.write_csr(0, 1)), Status::Busy);
+    // They come back and have forgotten what they owe.
+    link.transport().registers.reset();
+    link.transport().memory.reset();
     link.transport().unmute();
+    assert_eq!(status(link.read_memory(BASE, &mut out)), Status::Busy);
+    assert_eq!(status(link.write_memory(BASE, &out)), Status::Busy);
+    assert_eq!(status(link.read_csr(0)), Status::Busy);
     // The answer is lost, so that it is asked for twice.
     link.transport().wire.deaf = 11;
     link.reset_core().expect("it resets");

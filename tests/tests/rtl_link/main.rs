@@ -67,15 +67,17 @@ fn memory_and_registers_through_a_narrow_port() {
 }
 
 #[test]
-fn memory_and_registers_through_a_wide_port() {
-    let shape = Shape {
-        axi_bits: 512,
-        ..SMALL
-    };
-    let mut link = Board::new(shape, 2).open();
+fn a_fast_link_replaces_the_uart() {
+    let mut board = Board::fast(512, 5);
+    board.patience = 12_000;
+    let mut link = board.open();
     assert_eq!(link.last_info().map(|info| info.axi_bits), Some(512));
-    exercise(&mut link, &mut Random::new(2), 8, 1000);
+    exercise(&mut link, &mut Random::new(5), 60, 3000);
     assert_eq!(link.counters().repeated, 0);
+    link.transport().wire.noise = Noise::all(8);
+    link.set_tries(60);
+    exercise(&mut link, &mut Random::new(6), 40, 1500);
+    assert!(link.counters().repeated > 0);
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn a_noisy_line_changes_nothing() {
         // Frames and responses of 256 bytes are lost often, and ten times in a row now and then.
         let mut link = board.open();
         link.set_tries(60);
-        exercise(&mut link, &mut Random::new(seed), 5, 1000);
+        exercise(&mut link, &mut Random::new(seed), 6, 1000);
         let counters = link.counters();
         link.transport().wire.noise = Noise::default();
         let device = link.device_counters().expect("it answers");

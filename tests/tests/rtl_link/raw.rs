@@ -151,6 +151,22 @@ fn noise_alone_moves_nothing() {
 }
 
 #[test]
+fn a_line_that_waits_loses_nothing() {
+    let mut board = Board::fast(512, 56);
+    let mut random = Random::new(56);
+    let mut expected = Vec::new();
+    let mut flood = Vec::new();
+    for sequence in 0..100 {
+        let (words, at) = (1 + random.below(64), 256 * random.below(64));
+        flood.extend(request(Command::ReadMem, words as u8, BASE + at, Vec::new()).frame(sequence));
+        expected.push(board.memory.bytes[at as usize..][..4 * words as usize].to_vec());
+    }
+    let answers = send(&mut board, &flood, 50_000);
+    let read: Vec<_> = answers.into_iter().map(|answer| answer.payload).collect();
+    assert!(read == expected);
+}
+
+#[test]
 fn a_flood_of_requests_loses_some_and_hangs_nothing() {
     let mut board = Board::new(SMALL, 55);
     // Reads of 256 bytes are asked for much faster than they can be answered.

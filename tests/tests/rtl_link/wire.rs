@@ -55,6 +55,7 @@ pub(crate) struct Wire {
     pub(crate) received: u64,
     sending: Option<(u16, f64)>,
     receiving: Option<(u32, u16, f64)>,
+    offered: bool,
 }
 
 impl Wire {
@@ -71,6 +72,7 @@ impl Wire {
             received: 0,
             sending: None,
             receiving: None,
+            offered: false,
         }
     }
 
@@ -132,6 +134,29 @@ impl Wire {
         assert_eq!(level, 1, "a byte of the device has no stop bit");
         let byte = *bits as u8;
         self.receiving = None;
+        self.arrive(byte);
+    }
+
+    /// The next byte for the device, without a UART; a pause now and then.
+    pub(crate) fn offer(&mut self) -> Option<u8> {
+        self.offered |= self.random.chance(90);
+        self.to_device.front().copied().filter(|_| self.offered)
+    }
+
+    /// The device took what was offered.
+    pub(crate) fn took(&mut self) {
+        self.sent += 1;
+        self.offered = false;
+        self.to_device.pop_front();
+    }
+
+    /// Whether the host takes a byte in this clock, without a UART.
+    pub(crate) fn takes(&mut self) -> bool {
+        self.random.chance(60)
+    }
+
+    /// A byte of the device is at the host's end of the line.
+    pub(crate) fn arrive(&mut self, byte: u8) {
         self.received += 1;
         if self.deaf > 0 {
             self.deaf -= 1;
