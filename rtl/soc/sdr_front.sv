@@ -105,8 +105,9 @@ module sdr_front #(
       at_q   <= addr_q[SizeLog-1:BurstLog];
       left_q <= (LeftW'(len_q) + 1'b1) << (BeatLog - BurstLog);
     end else if (cut) begin
-      at_q   <= at_q + AddrW'(count);
-      left_q <= left_q - LeftW'(count);
+      // Not the last one, so it ended at a multiple of a chunk.
+      at_q   <= {at_q[AddrW-1:CountW-1] + 1'b1, (CountW - 1)'(0)};
+      left_q <= left_q - LeftW'(room);
     end
     if (cut) begin
       chunk_addr_q  <= at_q;

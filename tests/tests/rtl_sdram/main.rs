@@ -2,6 +2,7 @@
 
 mod chip;
 mod master;
+mod mux;
 mod rules;
 mod streams;
 mod system;

@@ -71,6 +71,25 @@ pub(crate) const SETTINGS: [Setting; 3] = [
     },
 ];
 
+/// No real chip: times so long that each of them delays a command, which short ones hide behind a
+/// burst.
+pub(crate) const SLOW: Setting = Setting {
+    clock_khz: 100_000,
+    axi_bits: 256,
+    read_delay: 2,
+    chip: SdrChip {
+        trcd_ns: 50.0,
+        trp_ns: 70.0,
+        tras_ns: 200.0,
+        trc_ns: 310.0,
+        trrd_ns: 160.0,
+        trfc_ns: 200.0,
+        twr_ns: 60.0,
+        tmrd_clocks: 4,
+        ..short(SdrChip::IS42S16160_7, 32, 8)
+    },
+};
+
 /// What the memory must hold; nothing is known of bytes that were never written.
 pub(crate) struct Reference(Vec<Option<u8>>);
 

@@ -1,7 +1,7 @@
 //! Random reads and writes of two masters, wrong requests among them.
 
 use crate::master::Burst;
-use crate::system::{SETTINGS, Setting, System};
+use crate::system::{SETTINGS, SLOW, Setting, System};
 use lampyris_tests::bench::Random;
 
 const PAGE: u64 = 4096;
@@ -103,7 +103,7 @@ fn random_traffic(setting: &Setting, seed: u64) {
         // Stalls of both masters change, each at its own times.
         let at = system.bench.cycle / 1000;
         let stall = [
-            [0, 40, 80][(at % 3) as usize],
+            [0, 40, 95][(at % 3) as usize],
             [0, 70][(at / 2 % 2) as usize],
         ];
         ask(&mut system, &pages, bytes);
@@ -147,6 +147,11 @@ fn random_traffic_at_100_mhz() {
 #[test]
 fn random_traffic_at_133_mhz() {
     random_traffic(&SETTINGS[2], 3);
+}
+
+#[test]
+fn random_traffic_on_a_slow_chip() {
+    random_traffic(&SLOW, 6);
 }
 
 #[test]
