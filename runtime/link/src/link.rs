@@ -259,7 +259,7 @@ fn plain(command: Command) -> Request {
 }
 
 fn csr_request(command: Command, address: u32, payload: Vec<u8>) -> Result<Request> {
-    if address % 4 != 0 || address >> CSR_ADDRESS_BITS != 0 {
+    if !address.is_multiple_of(4) || address >> CSR_ADDRESS_BITS != 0 {
         return Err(Error::Argument {
             operation: Operation {
                 command,
@@ -301,7 +301,7 @@ impl Chunks {
                 hint,
             })
         };
-        if address % 4 != 0 || bytes % 4 != 0 {
+        if !address.is_multiple_of(4) || !bytes.is_multiple_of(4) {
             return problem(
                 "address or length is not a multiple of 4",
                 "the link moves whole 32-bit words; widen the range",
