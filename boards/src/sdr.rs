@@ -31,7 +31,7 @@ const MOST_CYCLES: u32 = 31;
 /// Longest write recovery in cycles: its timer also counts a burst of eight words.
 const MOST_TWR: u32 = MOST_CYCLES - 8;
 /// Fewest cycles between refreshes that the controller takes.
-const LEAST_INTERVAL: u32 = 300;
+const LEAST_INTERVAL: u32 = 190;
 /// Most cycles that the controller puts between the pins and the capture of a read word.
 const MOST_READ_DELAY: u32 = 3;
 /// The controller postpones up to eight refreshes. A window of all rows and these, and one for the
@@ -216,7 +216,7 @@ impl SdrChip {
         let value = format!("{} ({interval} cycles between refreshes)", self.refresh_ms);
         if interval < LEAST_INTERVAL.into() {
             let allowed = format!("at least {LEAST_INTERVAL} cycles between refreshes");
-            let hint = "raise the clock; the controller needs time for two bursts";
+            let hint = "raise the clock; the controller needs time for two chunks of 64 words";
             return Err(refused("refresh_ms", value, allowed, hint));
         }
         // A row is closed at the latest when eight refreshes are due.
@@ -435,8 +435,8 @@ mod tests {
         );
         assert_eq!(error(chip, 50_000, 4), "`read_delay` is 4, allowed: 0 to 3");
         assert_eq!(
-            error(chip, 30_000, 0),
-            "`refresh_ms` is 64 (234 cycles between refreshes), allowed: at least 300 cycles \
+            error(chip, 20_000, 0),
+            "`refresh_ms` is 64 (156 cycles between refreshes), allowed: at least 190 cycles \
              between refreshes"
         );
     }

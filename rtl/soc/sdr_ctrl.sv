@@ -99,8 +99,8 @@ module sdr_ctrl #(
     $error("sdr_ctrl: a timing is too long");
   end
   // Two chunks and the closing of their rows fit between two refreshes.
-  if (RefreshInterval < 300) begin : g_check_refresh
-    $error("sdr_ctrl: RefreshInterval must be at least 300");
+  if (RefreshInterval < 190) begin : g_check_refresh
+    $error("sdr_ctrl: RefreshInterval must be at least 190");
   end
 
   // ------------------------------------------------------------------ addresses

@@ -18,7 +18,7 @@ package sdr_pkg;
   } cmd_e;
 
   // Most CAS bursts of a chunk. A power of two, so that an aligned chunk never leaves its row.
-  localparam int unsigned ChunkBursts = 16;
+  localparam int unsigned ChunkBursts = 8;
   localparam int unsigned CountW = $clog2(ChunkBursts + 1);
   // Beats in each of the data FIFOs: four chunks of the shortest kind of beat.
   localparam int unsigned FifoBeats = 64;

@@ -71,6 +71,12 @@ pub(crate) const SETTINGS: [Setting; 3] = [
     },
 ];
 
+/// The slowest clock at which every row is refreshed in time: refreshes lie as close as they can.
+pub(crate) const CLOSE: Setting = Setting {
+    clock_khz: 25_000,
+    ..SETTINGS[0]
+};
+
 /// No real chip: times so long that each of them delays a command, which short ones hide behind a
 /// burst.
 pub(crate) const SLOW: Setting = Setting {

@@ -1,7 +1,7 @@
 //! Random reads and writes of two masters, wrong requests among them.
 
 use crate::master::Burst;
-use crate::system::{SETTINGS, SLOW, Setting, System};
+use crate::system::{CLOSE, SETTINGS, SLOW, Setting, System};
 use lampyris_tests::bench::Random;
 
 const PAGE: u64 = 4096;
@@ -122,7 +122,7 @@ fn random_traffic(setting: &Setting, seed: u64) {
     for master in &system.masters {
         let bytes = master.done.map(|beats| beats * master.beat_bytes());
         assert!(
-            bytes.iter().all(|bytes| *bytes > 16_000),
+            bytes.iter().all(|bytes| *bytes > 10_000),
             "too little: {bytes:?}"
         );
     }
@@ -132,6 +132,11 @@ fn random_traffic(setting: &Setting, seed: u64) {
         system.refreshes
     );
     system.check_rules();
+}
+
+#[test]
+fn random_traffic_at_25_mhz() {
+    random_traffic(&CLOSE, 7);
 }
 
 #[test]
