@@ -1,10 +1,11 @@
 // Purpose: SDR SDRAM controller behind AXI4: one chip, or several in parallel as one.
-// Latency: about 14 + CasLatency cycles and the words of a beat to the first beat of an open row.
-// Throughput: a word a cycle in long streams, less refresh: about 97 % of the pins.
+// Latency: 11 + CasLatency + ReadDelay + words of a beat from AR to the first beat of an open row.
+// Throughput: a word a cycle in long streams, less refresh: 99 % of the pins.
 // Back-pressure: AXI; a read is issued only when its beats have room, a write when they have come.
 // Notes: INCR bursts of full-width aligned beats. Others, and addresses past the chip, get SLVERR and
 //        touch nothing. Address: row, bank, column, so that a stream walks through the banks. Times
-//        are in cycles; the clock is the chip's. Reads and writes are ordered by B and R alone.
+//        are in cycles; the clock is the chip's. ReadDelay is what the board adds to CasLatency.
+//        Reads and writes are ordered by B and R alone.
 
 `default_nettype none
 

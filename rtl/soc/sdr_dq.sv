@@ -1,5 +1,5 @@
 // Purpose: pins of the SDRAM: registers of the commands, write words out, read words in.
-// Latency: one cycle from a command to its pins; 3 + CasLatency + ReadDelay + words of a beat from a
+// Latency: one cycle from a command to its pins; 2 + CasLatency + ReadDelay + words of a beat from a
 //        read command to its beat.
 // Throughput: one word a cycle.
 // Back-pressure: none; a write command comes only when its beat waits at beat_valid_i or before.

@@ -1,5 +1,5 @@
 // Purpose: R channel of the SDRAM controller: keeps read beats and answers wrong requests.
-// Latency: four cycles from a beat of the chip to R.
+// Latency: three cycles from a beat of the chip to R.
 // Throughput: one beat a cycle.
 // Back-pressure: room_o is set while a whole chunk fits; the chip's beats cannot wait.
 // Notes: answers in the order of the addresses, SLVERR for every beat of a wrong request.

@@ -1,5 +1,5 @@
 // Purpose: W and B channels of the SDRAM controller: keeps write beats and acknowledges.
-// Latency: three cycles from W to the data path, two from the last command to B.
+// Latency: two cycles from W to the data path, two from the last command to B.
 // Throughput: one beat a cycle.
 // Back-pressure: W waits for its address and for room; enough_o is set while the chunk that is
 //        offered has all its beats.

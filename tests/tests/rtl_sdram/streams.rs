@@ -116,3 +116,24 @@ fn two_readers_share_the_pins() {
         assert!(10 * least >= 4 * all, "{setting:?}: one starves: {words:?}");
     }
 }
+
+#[test]
+fn a_read_of_an_open_row_takes_the_promised_cycles() {
+    for setting in &SETTINGS {
+        let mut system = System::new(setting, 12);
+        system.masters[0].read(Burst::new(0, 1));
+        system.finish([0, 0]);
+        // A refresh may close the row between two reads, so the shortest counts.
+        let shortest = (0..3).map(|_| {
+            let begin = system.bench.cycle;
+            system.masters[0].read(Burst::new(0, 1));
+            system.finish([0, 0]);
+            // The beat is taken in the last of these cycles.
+            system.bench.cycle - 1 - begin
+        });
+        let latency = if setting.clock_khz > 100_000 { 3 } else { 2 };
+        let words = u64::from(setting.axi_bits / setting.chip.dq_bits);
+        let (mux, own) = (2, 11 + latency + u64::from(setting.read_delay) + words);
+        assert_eq!(shortest.min(), Some(mux + own), "{setting:?}");
+    }
+}
