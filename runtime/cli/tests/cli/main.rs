@@ -4,6 +4,7 @@
 //! `UPDATE_EXPECT=1 cargo test -p lampyris` rewrites the expected texts.
 
 mod bench;
+mod boards;
 mod chat;
 mod process;
 #[path = "../program/mod.rs"]
@@ -468,7 +469,7 @@ fn failures_say_what_to_do() {
             --- stderr
             error: nope: No such file or directory (os error 2)
 
-            hint: name a configuration (base, small, wide) or an existing board file
+            hint: name a configuration (base, small, wide), a board of this program (ulx3s-85f) or a board's file
         "#]],
     );
     check(

@@ -2,7 +2,7 @@
 
 use crate::commands::bundle::build_of;
 use crate::output::note;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lampyris_boards::Board;
 use lampyris_boards::hardware::{Link, Uart};
 use lampyris_bundle::{Bundle, names};
@@ -76,8 +76,8 @@ impl Serial {
         let port = serialport::new(port, uart.baud)
             .timeout(PATIENCE)
             .open()
-            .with_context(|| {
-                format!("cannot open the serial port `{port}`\n\nhint: name the board's port, such as /dev/ttyUSB0, and see that you may use it (group dialout); `sim:` simulates the board")
+            .map_err(|error| {
+                anyhow!("cannot open the serial port `{port}`: {error}\n\nhint: name the board's port, such as /dev/ttyUSB0, and see that you may use it (group dialout); `sim:` simulates the board")
             })?;
         Ok(Serial(port))
     }
