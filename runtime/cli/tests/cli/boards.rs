@@ -212,7 +212,7 @@ fn failures_with_boards_say_what_to_do() {
             --- stderr
             error: the bundle was built with pyosys none, this program has 0.70
 
-            hint: use the lampyris of revision ?
+            hint: use the lampyris that wrote it
         "#]],
     );
     check(

@@ -35,9 +35,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     for (name, version) in lampyris_flow::tools() {
         let used = build.tools.get(name).map_or("none", String::as_str);
         if used != version {
+            let revision = build.source_revision.as_deref();
             bail!(
-                "the bundle was built with {name} {used}, this program has {version}\n\nhint: use the lampyris of revision {}",
-                build.source_revision.as_deref().unwrap_or("?")
+                "the bundle was built with {name} {used}, this program has {version}\n\nhint: use the lampyris that wrote it{}",
+                revision.map_or(String::new(), |revision| format!(
+                    ", of revision {revision}"
+                ))
             );
         }
     }
