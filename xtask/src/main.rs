@@ -1,6 +1,7 @@
 //! Project tasks. Each subcommand is a module of its own; `cargo xtask help` lists them.
 
 mod bench;
+mod bitstream;
 mod cross;
 mod demo;
 mod generate;
@@ -43,6 +44,8 @@ enum Task {
     Lint(lint::Arguments),
     /// Synthesise the smallest configuration and compare with the FPGA's resources
     Synth(synth::Arguments),
+    /// Build a board's bundle, build it again, and drive it in simulation (an hour)
+    Bitstream(bitstream::Arguments),
     /// Set up for the benches and run them
     Bench(bench::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Gen(arguments) => generate::run(&arguments),
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
+        Task::Bitstream(arguments) => bitstream::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {
