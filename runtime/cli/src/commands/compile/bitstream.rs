@@ -16,6 +16,7 @@ use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use verilator_sys::toolchain::Cache;
 
 /// How the bitstream is built.
@@ -46,13 +47,13 @@ pub(super) fn run(args: &Args) -> Result<Compiled> {
     let hardware = board.hardware.as_ref().context("the flow checks for it")?;
     // Finds out now whether the bundle can be written, not after a long build.
     let mut writer = Writer::create(&args.output)?;
-    let work = Work::new(args)?;
+    let mut work = Work::new(args)?;
     let directory = work.path.join("compiled");
     let mut compiled = compile(args, &directory)?;
     fits(&compiled.manifest, &board, hardware)?;
     note(&forecast(&compiled.manifest, &board, hardware));
     let start = Instant::now();
-    let built = build(&cache, &board, args, &work.path)?;
+    let built = build(&cache, &board, args, &work.path).inspect_err(|_| work.keep())?;
     let golden = golden::record(&Bundle::open(&directory)?)?;
     writer.adopt(&directory, &compiled.manifest)?;
     add_files(&mut writer, &board, hardware, &built)?;
@@ -62,15 +63,14 @@ pub(super) fn run(args: &Args) -> Result<Compiled> {
     let sbom = serde_json::to_string_pretty(&sbom::document(&manifest))?;
     writer.write(names::SBOM, sbom.as_bytes())?;
     compiled.manifest = writer.finish(manifest)?;
-    work.remove();
     note(&summary(&built.report, start.elapsed()));
     Ok(compiled)
 }
 
-/// Folder for intermediate files. A failed build leaves it, since it holds the logs.
+/// Folder for intermediate files.
 struct Work {
     path: PathBuf,
-    temporary: bool,
+    temporary: Option<TempDir>,
 }
 
 impl Work {
@@ -81,20 +81,21 @@ impl Work {
             let path = path.canonicalize().with_context(context)?;
             return Ok(Work {
                 path,
-                temporary: false,
+                temporary: None,
             });
         }
         let folder = tempfile::Builder::new().prefix("lampyris-build-").tempdir();
         let folder = folder.context("cannot create a temporary folder")?;
         Ok(Work {
-            path: folder.keep(),
-            temporary: true,
+            path: folder.path().to_path_buf(),
+            temporary: Some(folder),
         })
     }
 
-    fn remove(self) {
-        if self.temporary {
-            let _ = fs::remove_dir_all(self.path);
+    /// Lets the folder stay: it holds the logs of what failed.
+    fn keep(&mut self) {
+        if let Some(folder) = self.temporary.take() {
+            let _ = folder.keep();
         }
     }
 }
@@ -289,4 +290,59 @@ fn summary(report: &Report, elapsed: Duration) -> String {
         report.memories.len(),
         report::path_text(&report.critical_path),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lampyris_bundle::RegionKind;
+    use lampyris_compiler::{Options, Tokenization};
+
+    /// `tiny` for the ULX3S, with a KV cache and weights of these sizes.
+    fn message(cache: u64, weights: u64) -> Option<String> {
+        let board = Board::open("ulx3s-85f").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let model = lampyris_import::open("tiny").unwrap();
+        let options = Options {
+            config: board.config,
+            context: 64,
+        };
+        let text = Tokenization { json: "{}".into() };
+        let target = folder.path().join("tiny");
+        let compiled = lampyris_compiler::compile(&model, &text, &options, &target, &mut |_, _| {});
+        let mut manifest = compiled.unwrap().manifest;
+        let mut base = 0;
+        for region in &mut manifest.regions {
+            match region.kind {
+                RegionKind::Kv => region.bytes = cache,
+                RegionKind::Weights => region.bytes = weights,
+                _ => {}
+            }
+            region.base = base;
+            base += region.bytes;
+        }
+        manifest.context = (cache / manifest.model.kv_bytes_per_token) as u32;
+        let hardware = board.hardware.as_ref().unwrap();
+        fits(&manifest, &board, hardware)
+            .err()
+            .map(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_told_what_would() {
+        assert_eq!(message(1 << 20, 1 << 20), None);
+        let cache = message(32 << 20, 1 << 20).unwrap();
+        assert!(
+            cache.starts_with(
+                "tiny needs 33.0 MiB of memory, ulx3s-85f has 32.0 MiB: 1.0 MiB too little"
+            ),
+            "{cache}"
+        );
+        assert!(
+            cache.contains("hint: --context ") && cache.ends_with(" fits"),
+            "{cache}"
+        );
+        let weights = message(1 << 20, 32 << 20).unwrap();
+        assert!(weights.contains("hint: a model of at most"), "{weights}");
+    }
 }
