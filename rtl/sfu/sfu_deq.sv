@@ -1,6 +1,7 @@
 // Purpose: reads packed weight codes and their scales and feeds the lanes with
 //          code * scale + minimum.
-// Latency: a line enters the lanes in the cycle after its read was granted.
+// Latency: a line enters the lanes two cycles after its read was granted; rd_data_i comes
+//          registered from the memory.
 // Throughput: one line a cycle and one cycle more for each block of 32.
 // Back-pressure: waits for read grants and for room behind the lanes (line_room_i).
 
@@ -83,10 +84,11 @@ module sfu_deq
   end
 
   // ------------------------------------------------------------------ replies
-  logic                     tag_valid_q, tag_scale_q;
-  logic [2:0]               tag_part_q;
-  logic [LaneW-1:0]         tag_word_q;
-  logic [LineAw-1:0]        tag_line_q;
+  // The read that was granted in the cycle before, and that whose data are there.
+  logic                     read_valid_q, read_scale_q, tag_valid_q, tag_scale_q;
+  logic [2:0]               read_part_q, tag_part_q;
+  logic [LaneW-1:0]         read_word_q, tag_word_q;
+  logic [LineAw-1:0]        read_line_q, tag_line_q;
   logic [31:0]              scale_q, minimum_q, pair;
   logic [3:0][8*SfuLanes-1:0] parts8;
   logic [7:0][4*SfuLanes-1:0] parts4;
@@ -123,18 +125,29 @@ module sfu_deq
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clr_i) tag_valid_q <= 1'b0;
-    else tag_valid_q <= grant;
+    if (!rst_ni || clr_i) begin
+      read_valid_q <= 1'b0;
+      tag_valid_q  <= 1'b0;
+    end else begin
+      read_valid_q <= grant;
+      tag_valid_q  <= read_valid_q;
+    end
   end
 
   assign pair = rd_data_i[tag_word_q];
 
   always_ff @(posedge clk_i) begin
     if (grant) begin
-      tag_scale_q <= scale_phase_q;
-      tag_part_q  <= part_q;
-      tag_word_q  <= scale_addr_q[LaneW-1:0];
-      tag_line_q  <= d_line_q;
+      read_scale_q <= scale_phase_q;
+      read_part_q  <= part_q;
+      read_word_q  <= scale_addr_q[LaneW-1:0];
+      read_line_q  <= d_line_q;
+    end
+    if (read_valid_q) begin
+      tag_scale_q <= read_scale_q;
+      tag_part_q  <= read_part_q;
+      tag_word_q  <= read_word_q;
+      tag_line_q  <= read_line_q;
     end
     if (tag_valid_q && tag_scale_q) begin
       scale_q   <= widen(pair[15:0]);
@@ -147,7 +160,7 @@ module sfu_deq
   assign codes8 = parts8[tag_part_q[1:0]];
   assign codes4 = parts4[tag_part_q];
 
-  assign busy_o       = active_q || tag_valid_q;
+  assign busy_o       = active_q || read_valid_q || tag_valid_q;
   assign emit_valid_o = tag_valid_q && !tag_scale_q;
   assign emit_y_o     = scale_q;
   assign emit_z_o     = minimum_q;

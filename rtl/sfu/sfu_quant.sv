@@ -1,5 +1,5 @@
 // Purpose: reads the rows of a quant twice: once for the magnitudes, once for the codes.
-// Latency: about 11 cycles from the last line of a unit to the first of its codes.
+// Latency: about 12 cycles from the last line of a unit to the first of its codes.
 // Throughput: two reads a line; the magnitudes of the next unit are read meanwhile.
 // Back-pressure: waits for read grants and for room for scale_out's words.
 // Notes: a unit is what shares a scale: a block, or a row with whole_row.
@@ -112,27 +112,39 @@ module sfu_quant
   assign word_data_o  = {1'b0, 8'd96 + 8'(scale.exponent), scale.significand, 16'd0};
 
   // ------------------------------------------------------------------ replies
-  logic                tag_look_q, tag_code_q, tag_end_q;
-  logic [SfuLanes-1:0] tag_mask_q;
-  logic [31:0]         tag_inverse_q;
-  meta_t               tag_meta_q;
+  // The read that was granted in the cycle before, and that whose data are there (registered from
+  // the memory).
+  logic                read_look_q, read_code_q, read_end_q, tag_look_q, tag_code_q, tag_end_q;
+  logic [SfuLanes-1:0] read_mask_q, tag_mask_q;
+  logic [31:0]         read_inverse_q, tag_inverse_q;
+  meta_t               read_meta_q, tag_meta_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) begin
-      tag_look_q <= 1'b0;
-      tag_code_q <= 1'b0;
+      read_look_q <= 1'b0;
+      read_code_q <= 1'b0;
+      tag_look_q  <= 1'b0;
+      tag_code_q  <= 1'b0;
     end else begin
-      tag_look_q <= look_step;
-      tag_code_q <= code_step;
+      read_look_q <= look_step;
+      read_code_q <= code_step;
+      tag_look_q  <= read_look_q;
+      tag_code_q  <= read_code_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (look_step) tag_end_q <= look_end;
-    if (look_step || code_step) tag_mask_q <= look_step ? look_mask : code_mask;
+    if (look_step) read_end_q <= look_end;
+    if (look_step || code_step) read_mask_q <= look_step ? look_mask : code_mask;
     if (code_step) begin
-      tag_inverse_q <= inverse;
-      tag_meta_q    <= '{last: code_block_last, mask: 8'hff, addr: code_block, scale: scale};
+      read_inverse_q <= inverse;
+      read_meta_q    <= '{last: code_block_last, mask: 8'hff, addr: code_block, scale: scale};
+    end
+    if (read_look_q) tag_end_q <= read_end_q;
+    if (read_look_q || read_code_q) tag_mask_q <= read_mask_q;
+    if (read_code_q) begin
+      tag_inverse_q <= read_inverse_q;
+      tag_meta_q    <= read_meta_q;
     end
   end
 
@@ -153,7 +165,7 @@ module sfu_quant
       .inverse_o  (inverse)
   );
 
-  assign busy_o       = look_active || code_active || tag_code_q;
+  assign busy_o       = look_active || code_active || read_code_q || tag_code_q;
   assign emit_valid_o = tag_code_q;
   assign emit_y_o     = tag_inverse_q;
   assign emit_meta_o  = tag_meta_q;

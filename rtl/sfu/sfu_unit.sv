@@ -1,6 +1,6 @@
 // Purpose: special-function unit: executes vop, quant and deq (docs/isa.md).
-// Latency: vop with one line: 8 cycles from hand-over to done_o, one more for each further read,
-//          and those of the parts in use (sfu_lane, sfu_reduce); at most 32.
+// Latency: vop with one line: 9 cycles from hand-over to done_o, one more for each further read,
+//          and those of the parts in use (sfu_lane, sfu_reduce); at most 33.
 // Throughput: one instruction at a time; see sfu_vop, sfu_quant and sfu_deq for lines a cycle.
 // Back-pressure: desc_ready_o while idle; reads and writes wait for the memory's ready.
 // Notes: within a row a result may replace an operand (d = a or d = b) but must not overlap one
@@ -119,6 +119,13 @@ module sfu_unit
   logic  [31:0] quant_word_data;
   logic  idle, pipe_busy, codes_busy, write_idle;
 
+  // A memory's output comes late in the cycle, and what uses it begins with a long path.
+  line_t rd_data_q;
+
+  always_ff @(posedge clk_i) begin
+    rd_data_q <= vrd_data_i;
+  end
+
   assign idle     = !pipe_busy && !codes_busy && write_idle;
   assign finished = idle && !vop_busy && !quant_busy && !deq_busy;
 
@@ -141,7 +148,7 @@ module sfu_unit
       .rd_valid_o  (vop_rd_valid),
       .rd_line_o   (vop_rd_line),
       .rd_ready_i  (vrd_ready_i),
-      .rd_data_i   (vrd_data_i),
+      .rd_data_i   (rd_data_q),
       .emit_valid_o(vop_emit),
       .emit_x_o    (vop_x),
       .emit_y_o    (vop_y),
@@ -162,7 +169,7 @@ module sfu_unit
       .rd_valid_o  (quant_rd_valid),
       .rd_line_o   (quant_rd_line),
       .rd_ready_i  (vrd_ready_i),
-      .rd_data_i   (vrd_data_i),
+      .rd_data_i   (rd_data_q),
       .emit_valid_o(quant_emit),
       .emit_x_o    (quant_x),
       .emit_y_o    (quant_y),
@@ -188,7 +195,7 @@ module sfu_unit
       .rd_valid_o  (deq_rd_valid),
       .rd_line_o   (deq_rd_line),
       .rd_ready_i  (vrd_ready_i),
-      .rd_data_i   (vrd_data_i),
+      .rd_data_i   (rd_data_q),
       .emit_valid_o(deq_emit),
       .emit_x_o    (deq_x),
       .emit_y_o    (deq_y),

@@ -1,5 +1,6 @@
 // Purpose: reads the operands of a vop, row by row, and feeds the lanes.
-// Latency: a line enters the lanes in the cycle after its last read was granted.
+// Latency: a line enters the lanes two cycles after its last read was granted; rd_data_i comes
+//          registered from the memory.
 // Throughput: one line every cycle (every second cycle if b is used), one cycle more a row for
 //             each scalar in memory; rows follow each other unless hazard_i.
 // Back-pressure: waits for read grants, for room behind the lanes (line_room_i, word_room_i).
@@ -54,11 +55,11 @@ module sfu_vop
   logic [LineAw-1:0] a_line_q, b_line_q, d_line_q;
   logic              row_ok, grant, line_end, row_end;
   logic [17:0]       scalar_addr;
-  // The read that was granted in the cycle before.
-  logic              tag_valid_q, tag_end_q;
-  phase_e            tag_phase_q;
-  logic [LaneW-1:0]  tag_word_q;
-  meta_t             tag_meta_q;
+  // The read that was granted in the cycle before, and that whose data are there.
+  logic              read_valid_q, tag_valid_q, read_end_q, tag_end_q;
+  phase_e            read_phase_q, tag_phase_q;
+  logic [LaneW-1:0]  read_word_q, tag_word_q;
+  meta_t             read_meta_q, tag_meta_q;
   logic              unused_bits;
 
   assign unused_bits = ^{op_i, scalar_addr};
@@ -72,7 +73,7 @@ module sfu_vop
 
   // Checked before the first request of a row.
   assign row_ok     = !fresh_q || ((op_i.red == RedNone || word_room_i) &&
-                                   (!hazard_i || first_row_q || (idle_i && !tag_valid_q)));
+                                   (!hazard_i || first_row_q || (idle_i && !read_valid_q && !tag_valid_q)));
   assign rd_valid_o = active_q && row_ok && (phase_q != PhA || !op_i.write || line_room_i);
   assign grant      = rd_valid_o && rd_ready_i;
   assign line_end   = (phase_q == PhA && !op_i.use_b) || phase_q == PhB;
@@ -147,19 +148,30 @@ module sfu_vop
   logic [SfuLanes-1:0][31:0] a_q, a;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clr_i) tag_valid_q <= 1'b0;
-    else tag_valid_q <= grant;
+    if (!rst_ni || clr_i) begin
+      read_valid_q <= 1'b0;
+      tag_valid_q  <= 1'b0;
+    end else begin
+      read_valid_q <= grant;
+      tag_valid_q  <= read_valid_q;
+    end
   end
 
   always_ff @(posedge clk_i) begin
     if (grant) begin
-      tag_end_q        <= line_end;
-      tag_phase_q      <= phase_q;
-      tag_word_q       <= scalar_addr[LaneW-1:0];
-      tag_meta_q.last  <= row_end;
-      tag_meta_q.mask  <= row_end ? ~(8'hff << left_q[3:0]) : 8'hff;
-      tag_meta_q.addr  <= 18'(d_line_q);
-      tag_meta_q.scale <= '0;
+      read_end_q        <= line_end;
+      read_phase_q      <= phase_q;
+      read_word_q       <= scalar_addr[LaneW-1:0];
+      read_meta_q.last  <= row_end;
+      read_meta_q.mask  <= row_end ? ~(8'hff << left_q[3:0]) : 8'hff;
+      read_meta_q.addr  <= 18'(d_line_q);
+      read_meta_q.scale <= '0;
+    end
+    if (read_valid_q) begin
+      tag_end_q   <= read_end_q;
+      tag_phase_q <= read_phase_q;
+      tag_word_q  <= read_word_q;
+      tag_meta_q  <= read_meta_q;
     end
     if (tag_valid_q) begin
       if (tag_phase_q == PhS1) s1_q <= rd_data_i[tag_word_q];
@@ -168,7 +180,7 @@ module sfu_vop
     end
   end
 
-  assign busy_o = active_q || tag_valid_q;
+  assign busy_o = active_q || read_valid_q || tag_valid_q;
   assign s1     = op_i.load_s1 ? s1_q : op_i.s1;
   assign a      = op_i.use_b ? a_q : rd_data_i;
 

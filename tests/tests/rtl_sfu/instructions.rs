@@ -369,11 +369,11 @@ fn short_vectors_take_few_cycles() {
         rows: 1,
     };
     let cases = [
-        (scalar(0, 0, 0, 0), 8),
-        (scalar(2, 0, 0, 0), 12),
-        (scalar(0, 1, 0, 0), 14),
-        (scalar(2, 3, 3, 0), 24),
-        (scalar(2, 3, 1, 1), 32),
+        (scalar(0, 0, 0, 0), 9),
+        (scalar(2, 0, 0, 0), 13),
+        (scalar(0, 1, 0, 0), 15),
+        (scalar(2, 3, 3, 0), 25),
+        (scalar(2, 3, 1, 1), 33),
     ];
     for (case, most) in cases {
         let desc = case.descriptor(&mut random, 1);
