@@ -2,8 +2,8 @@
 // Latency: none (a proof).
 // Throughput: masters, memory and may_i do whatever they like.
 // Back-pressure: any. Assumed: nothing, not even that offered addresses stay.
-// Notes: of each field the first and the last bit vary, others are zero and must stay so: the bits of
-//        a word lie beside each other and none of them controls anything.
+// Notes: of each field one bit varies, of the address two; others are zero and must stay so: the bits
+//        of a word lie beside each other and none of them controls anything.
 
 `default_nettype none
 
@@ -16,7 +16,7 @@ module fv_axi_mux2_addr (
     input wire logic             m_ready_i
 );
   // From the top: identifier, burst, size, length, address.
-  localparam logic [53:0] Varies = {1'b1, 2'b11, 3'b101, 8'h81, 40'h80_0000_0001};
+  localparam logic [53:0] Varies = {1'b1, 2'b10, 3'b001, 8'h80, 40'h80_0000_0001};
 
   logic started_q, rst_n, take, master, m_valid, taken_q, master_q, may_q, waits_q;
   logic [1:0] s_ready, s_id, m_id;

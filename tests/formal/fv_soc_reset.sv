@@ -1,15 +1,15 @@
 // Purpose: proves soc_reset: addresses stay until taken, none passes while held, when a reset begins and ends.
 // Latency: none (a proof).
 // Throughput: host, accelerator and memory do whatever they like.
-// Back-pressure: assumed: the accelerator keeps what it offers except when it is reset; memory answers
-//                only what it was asked; at most MaxBeats beats and writes are under way.
+// Back-pressure: assumed: the accelerator keeps what it offers until it is reset, then offers nothing; memory
+//                answers only what it was asked; at most MaxBeats beats and writes are under way.
 // Notes: the timer has five bits instead of sixteen.
 
 `default_nettype none
 
 module fv_soc_reset #(
     parameter int unsigned DrainLog2 = 5,
-    parameter int unsigned MaxBeats  = 600
+    parameter int unsigned MaxBeats  = 300
 ) (
     input wire logic       clk_i,
     input wire logic       reset_i,
@@ -97,6 +97,8 @@ module fv_soc_reset #(
 
   always_comb begin
     if (rst_n) begin
+      // A clock after its reset began the accelerator offers nothing.
+      m_silent: assume (accel_rst_n || accel_q || (!arvalid_i && !awvalid_i));
       m_answers: assume ((!read_i || reads_q != '0) && (!written_i || writes_q != '0));
       m_bound: assume (32'(reads_q) <= MaxBeats && 32'(writes_q) <= MaxBeats);
 

@@ -3,6 +3,7 @@
 mod bench;
 mod cross;
 mod demo;
+mod formal;
 mod generate;
 mod lint;
 mod process;
@@ -43,6 +44,8 @@ enum Task {
     Lint(lint::Arguments),
     /// Synthesise the smallest configuration and compare with the FPGA's resources
     Synth(synth::Arguments),
+    /// Prove rules of RTL modules, and that errors put into them are found
+    Formal(formal::Arguments),
     /// Set up for the benches and run them
     Bench(bench::Arguments),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Gen(arguments) => generate::run(&arguments),
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
+        Task::Formal(arguments) => formal::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {
