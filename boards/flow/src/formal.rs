@@ -61,16 +61,40 @@ pub fn check(
     command.arg(format!("select -assert-count 1 {STARTED}"));
     command.arg(format!("setattr -set init 1'0 {STARTED}"));
     command.arg(format!("prep -flatten -top {}", design.top));
-    command.args(["select -assert-min 1 t:$assert t:$check", "memory_map -formal"]);
-    command.args(["async2sync", "chformal -lower", "formalff -clk2ff -setundef", "setundef -anyseq"]);
-    command.args(["opt -full", "techmap", "opt -fast", "aigmap", "opt_clean"]);
+    command.args([
+        "select -assert-min 1 t:$assert t:$check",
+        "memory_map -formal",
+    ]);
+    command.args([
+        "async2sync",
+        "chformal -lower",
+        "formalff -clk2ff -setundef",
+    ]);
+    command.args([
+        "opt -full",
+        "techmap",
+        "opt -fast",
+        "setundef -anyseq",
+        "aigmap",
+        "opt_clean",
+    ]);
     let written = plain(&graph)?;
-    command.arg(format!("write_aiger -I -B -zinit -no-startoffset {written}"));
-    tool::run("Yosys", &mut command, &folder.join("yosys.log"), &mut |_| {})?;
+    command.arg(format!(
+        "write_aiger -I -B -zinit -no-startoffset {written}"
+    ));
+    tool::run(
+        "Yosys",
+        &mut command,
+        &folder.join("yosys.log"),
+        &mut |_| {},
+    )?;
     let log = folder.join("abc.log");
     let mut abc = Command::new(cache.python());
     abc.current_dir(folder).args(["-c", FIND_ABC]).arg("-c");
-    abc.arg(format!("read_aiger design.aig; fold; strash; {}", commands(method, seconds)));
+    abc.arg(format!(
+        "read_aiger design.aig; fold; strash; {}",
+        commands(method, seconds)
+    ));
     tool::run("ABC", &mut abc, &log, &mut |_| {})?;
     let said = fs::read_to_string(&log).map_err(Error::io("read", &log))?;
     verdict(&said, method).ok_or_else(|| Error::Report {
@@ -129,16 +153,28 @@ mod tests {
     fn words_become_verdicts() {
         let refuted = "Output 1 of miter \"x\" was asserted in frame 5. Time = 0.01 sec";
         for method in [PROOF, Method::Bounded(9)] {
-            assert_eq!(verdict(refuted, method), Some(Verdict::Refuted { clock: 5 }));
+            assert_eq!(
+                verdict(refuted, method),
+                Some(Verdict::Refuted { clock: 5 })
+            );
         }
         let proven = "Verification of invariant with 44 clauses was successful.  Time = 0.00 sec\n\
                       Property proved.  Time = 0.20 sec";
         assert_eq!(verdict(proven, PROOF), Some(Verdict::Proven));
         assert_eq!(verdict("Property proved.", PROOF), None);
-        assert_eq!(verdict("Property UNDECIDED.", PROOF), Some(Verdict::Undecided));
+        assert_eq!(
+            verdict("Property UNDECIDED.", PROOF),
+            Some(Verdict::Undecided)
+        );
         assert_eq!(verdict("Error: no such file", PROOF), None);
         let bounded = "No output asserted in 20 frames. Resource limit reached";
-        assert_eq!(verdict(bounded, Method::Bounded(20)), Some(Verdict::Holds(20)));
-        assert_eq!(verdict(bounded, Method::Bounded(30)), Some(Verdict::Undecided));
+        assert_eq!(
+            verdict(bounded, Method::Bounded(20)),
+            Some(Verdict::Holds(20))
+        );
+        assert_eq!(
+            verdict(bounded, Method::Bounded(30)),
+            Some(Verdict::Undecided)
+        );
     }
 }

@@ -31,9 +31,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::run(&setup::Arguments::default())?;
     let cache = Cache::locate()?;
     let mut surprises = Vec::new();
-    println!("{:<22} {:<14} {:<26} {:>7}", "design", "property", "result", "seconds");
+    println!(
+        "{:<22} {:<14} {:<26} {:>7}",
+        "design", "property", "result", "seconds"
+    );
     for proof in &proofs {
-        let mutants = if arguments.no_mutants { &[][..] } else { &proof.mutant };
+        let mutants = if arguments.no_mutants {
+            &[][..]
+        } else {
+            &proof.mutant
+        };
         let all = std::iter::once(None).chain(mutants.iter().map(Some));
         for (index, mutant) in all.enumerate() {
             let start = Instant::now();
@@ -68,7 +75,10 @@ fn chosen(all: Vec<Proof>, name: Option<&str>) -> Result<Vec<Proof>> {
     let names: Vec<_> = all.iter().map(|proof| proof.name.clone()).collect();
     let chosen: Vec<_> = all.into_iter().filter(|p| p.name.contains(name)).collect();
     if chosen.is_empty() {
-        bail!("no proof is called `{name}`\n\nhint: {LIST} has {}", names.join(", "));
+        bail!(
+            "no proof is called `{name}`\n\nhint: {LIST} has {}",
+            names.join(", ")
+        );
     }
     Ok(chosen)
 }

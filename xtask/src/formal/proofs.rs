@@ -96,7 +96,11 @@ fn parse(text: &str) -> Result<Vec<Proof>> {
             "{LIST}: `{}` has no mutant\n\nhint: add an error that the proof must find",
             proof.name
         );
-        if let Some(mutant) = proof.mutant.iter().find(|m| !proof.sources.contains(&m.file)) {
+        if let Some(mutant) = proof
+            .mutant
+            .iter()
+            .find(|m| !proof.sources.contains(&m.file))
+        {
             bail!(
                 "{LIST}: a mutant of `{}` changes `{}`, which is not among its sources\n\nhint: \
                  name one of them",
@@ -125,7 +129,10 @@ mod tests {
         assert_eq!(mutant("x").apply("a x b").unwrap(), "a y b");
         for text in ["a b", "x x"] {
             let error = mutant("x").apply(text).unwrap_err().to_string();
-            assert!(error.contains("wanted once") && error.contains("hint:"), "{error}");
+            assert!(
+                error.contains("wanted once") && error.contains("hint:"),
+                "{error}"
+            );
         }
     }
 
