@@ -4,6 +4,7 @@ mod bench;
 mod bitstream;
 mod cross;
 mod demo;
+mod formal;
 mod generate;
 mod lint;
 mod process;
@@ -46,6 +47,8 @@ enum Task {
     Synth(synth::Arguments),
     /// Build a board's bundle, build it again, and drive it in simulation (an hour)
     Bitstream(bitstream::Arguments),
+    /// Prove rules of RTL modules, and that errors put into them are found
+    Formal(formal::Arguments),
     /// Set up for the benches and run them
     Bench(bench::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Lint(arguments) => lint::run(&arguments),
         Task::Synth(arguments) => synth::run(&arguments),
         Task::Bitstream(arguments) => bitstream::run(&arguments),
+        Task::Formal(arguments) => formal::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -3,6 +3,7 @@
 //! bitstream, byte for byte.
 
 mod error;
+pub mod formal;
 mod nextpnr;
 pub mod report;
 mod script;

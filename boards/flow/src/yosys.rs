@@ -10,7 +10,7 @@ use std::process::Command;
 use verilator_sys::toolchain::Cache;
 
 /// Runs Yosys' commands one by one.
-const SCRIPT: &str = include_str!("yosys.py");
+pub(crate) const SCRIPT: &str = include_str!("yosys.py");
 
 /// What is synthesised.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ fn source(path: &Path, root: &Path) -> Result<String> {
 }
 
 /// A path as Yosys can read it.
-fn plain(path: &Path) -> Result<String> {
+pub(crate) fn plain(path: &Path) -> Result<String> {
     let text = path.to_string_lossy().into_owned();
     if text.contains(char::is_whitespace) {
         return Err(Error::Space { path: path.into() });
