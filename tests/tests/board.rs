@@ -89,7 +89,6 @@ fn a_board_passes_the_smoke_test_and_makes_the_models_tokens() {
     assert_eq!((counters.bad_frames, counters.lost_bytes), (0, 0));
     let mut session = Session::new(&bundle, &mut device, Limits::default()).expect("starts");
     assert_eq!(on_board, feed(&mut session, &tokens));
-    println!("{} cycles", device.link().transport().cycles());
 }
 
 /// Tokens after each of the prompt's.

@@ -167,7 +167,10 @@ fn build(cache: &Cache, board: &Board, args: &Args, work: &Path) -> Result<Built
         allow_missed_timing: options.allow_missed_timing,
     };
     let built = with_progress(|progress| lampyris_flow::build(cache, &request, progress));
-    Ok(built.with_context(|| format!("logs are in {}", work.display()))?)
+    if built.is_err() {
+        note(&format!("note: logs are in {}", work.display()));
+    }
+    Ok(built?)
 }
 
 /// Shows progress: as a spinner on a terminal, as a line for each stage elsewhere.
