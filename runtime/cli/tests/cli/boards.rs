@@ -278,7 +278,7 @@ fn failures_with_boards_say_what_to_do() {
             exit code 1
             --- stdout
             --- stderr
-            error: a simulated serial line has 9600 to 5000000 baud
+            error: a simulated serial line has 9600 to 3750000 baud
         "#]],
     );
 }
