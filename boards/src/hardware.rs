@@ -83,15 +83,6 @@ impl Ecp5Device {
             Ecp5Device::Lfe5u85F => "--85k",
         }
     }
-
-    /// Name of the part.
-    pub fn name(self) -> &'static str {
-        match self {
-            Ecp5Device::Lfe5u25F => "LFE5U-25F",
-            Ecp5Device::Lfe5u45F => "LFE5U-45F",
-            Ecp5Device::Lfe5u85F => "LFE5U-85F",
-        }
-    }
 }
 
 impl Ecp5Package {
@@ -168,6 +159,9 @@ pub struct OutOfRange {
 
 impl Hardware {
     /// Parameters of the board's top module, `rtl/soc/top_sdr.sv`.
+    ///
+    /// # Panics
+    /// If `config` has another clock than the board was opened with, at which its memory cannot run.
     pub fn parameters(&self, config: &HwConfig) -> Vec<(&'static str, u32)> {
         let Link::Uart(uart) = self.link;
         // In 256ths of a clock.
@@ -178,8 +172,8 @@ impl Hardware {
             ("ClockKhz", config.clock_khz),
             ("ClocksPerBit", per_bit as u32),
         ]);
-        // Opening the board found them possible.
-        all.extend(self.memory.parameters(config.clock_khz).unwrap_or_default());
+        let memory = self.memory.parameters(config.clock_khz);
+        all.extend(memory.expect("opening the board found them possible"));
         all
     }
 

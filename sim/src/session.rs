@@ -3,7 +3,7 @@
 use crate::device::{Counters, Device, Limits, Outcome, Start};
 use crate::error::{Result, SimError};
 use crate::memory::Memory;
-use lampyris_bundle::{Bundle, RegionKind, names};
+use lampyris_bundle::{Bundle, RegionKind};
 use std::sync::Arc;
 
 /// What a call is to produce.
@@ -41,12 +41,7 @@ pub fn memory(bundle: &Bundle) -> Result<Memory> {
     let mut memory = Memory::new();
     for region in &bundle.manifest.regions {
         let name = format!("{:?}", region.kind).to_lowercase();
-        let file = match region.kind {
-            RegionKind::Program => Some(names::PROGRAM),
-            RegionKind::Weights => Some(names::WEIGHTS),
-            _ => None,
-        };
-        match file {
+        match region.kind.file() {
             Some(file) => memory.add_shared(&name, region.base, Arc::new(bundle.map(file)?))?,
             None => memory.add_zeroed(&name, region.base, region.bytes)?,
         }

@@ -9,7 +9,7 @@ use crate::error::{Result, SimError};
 use crate::golden::{Golden, line};
 use crate::rng::Rng;
 use crate::session::{Session, Want};
-use lampyris_bundle::{Bundle, RegionKind, names};
+use lampyris_bundle::{Bundle, RegionKind};
 use lampyris_isa::asm::parse_program;
 use lampyris_isa::csr;
 
@@ -225,11 +225,11 @@ pub fn write_image(
     let total = regions.iter().map(|region| region.bytes).sum();
     let mut done = 0;
     for region in regions {
-        let file = match region.kind {
-            RegionKind::Program => Some(bundle.map(names::PROGRAM)?),
-            RegionKind::Weights => Some(bundle.map(names::WEIGHTS)?),
-            _ => None,
-        };
+        let file = region
+            .kind
+            .file()
+            .map(|name| bundle.map(name))
+            .transpose()?;
         let zeros = [0; PIECE];
         for at in (0..region.bytes).step_by(PIECE) {
             let len = PIECE.min((region.bytes - at) as usize);
@@ -250,14 +250,9 @@ const PIECE: usize = 4096;
 
 fn load(bundle: &Bundle, device: &mut dyn Device) -> Found {
     write_image(bundle, device, &mut |_, _| {})?;
-    for kind in [RegionKind::Program, RegionKind::Weights] {
-        let Some(region) = bundle.manifest.region(kind) else {
+    for region in &bundle.manifest.regions {
+        let Some(name) = region.kind.file() else {
             continue;
-        };
-        let name = if kind == RegionKind::Program {
-            names::PROGRAM
-        } else {
-            names::WEIGHTS
         };
         let file = bundle.map(name)?;
         // A sample: reading everything back doubles the time of loading.

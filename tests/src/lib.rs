@@ -30,11 +30,23 @@ pub struct CompiledDir {
 /// # Panics
 /// If it does not compile.
 pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let target = directory.path().join("compiled");
     let json = TextTools::from_model_file(model.file())
         .and_then(|t| t.to_json())
         .expect("tokenizer");
+    compile_with_text(model, config, context, json)
+}
+
+/// The same where text plays no part: the directory just carries an empty document.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile_without_text(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
+    compile_with_text(model, config, context, "{}".into())
+}
+
+fn compile_with_text(model: &Model, config: HwConfig, context: usize, json: String) -> CompiledDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let target = directory.path().join("compiled");
     let options = Options { config, context };
     lampyris_compiler::compile(
         model,

@@ -3,16 +3,14 @@
 
 use lampyris_boards::Board;
 use lampyris_boards::hardware::{Link as Port, Uart};
-use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Tokenization};
 use lampyris_isa::csr;
 use lampyris_sim::board::{BoardDevice, SimPort};
 use lampyris_sim::golden::record;
 use lampyris_sim::session::{Session, Want};
 use lampyris_sim::smoke::{Step, run};
 use lampyris_sim::{Device, Limits};
+use lampyris_tests::compile_without_text;
 use lampyris_tests::small::opt;
-use tempfile::TempDir;
 
 /// Positions of the KV cache.
 const CONTEXT: usize = 16;
@@ -28,30 +26,18 @@ fn board() -> Board {
     board
 }
 
-/// A small decoder, compiled for the board.
-fn bundle(board: &Board, folder: &TempDir) -> Bundle {
-    let options = Options {
-        config: board.config,
-        context: CONTEXT,
-    };
-    let text = Tokenization { json: "{}".into() };
-    let output = folder.path().join("compiled");
-    lampyris_compiler::compile(&opt(), &text, &options, &output, &mut |_, _| {}).expect("compiles");
-    Bundle::open(output).expect("the bundle opens")
-}
-
 #[test]
 fn a_board_passes_the_smoke_test_and_makes_the_models_tokens() {
-    let folder = tempfile::tempdir().expect("a folder");
     let board = board();
-    let bundle = bundle(&board, &folder);
-    let golden = record(&bundle).expect("the model computes");
+    let compiled = compile_without_text(&opt(), board.config, CONTEXT);
+    let bundle = &compiled.bundle;
+    let golden = record(bundle).expect("the model computes");
     let port = SimPort::new(&board, 1).expect("the board powers up");
     let mut device = BoardDevice::open(port, board.config).expect("the link answers");
     let memory = board.hardware.as_ref().expect("checked").memory_bytes();
 
     let mut steps = Vec::new();
-    let fault = run(&bundle, &golden, &mut device, memory, &mut |step| {
+    let fault = run(bundle, &golden, &mut device, memory, &mut |step| {
         steps.push(step)
     });
     assert_eq!(fault.expect("the board answers"), None);
@@ -60,15 +46,15 @@ fn a_board_passes_the_smoke_test_and_makes_the_models_tokens() {
     // The image is there, and the cache holds one position.
     let tokens = [1, 2, 3];
     let on_board = {
-        let mut session = Session::new(&bundle, &mut device, Limits::default()).expect("starts");
+        let mut session = Session::new(bundle, &mut device, Limits::default()).expect("starts");
         feed(&mut session, &tokens)
     };
     let mut model = lampyris_sim::Model::new(
         bundle.config,
-        lampyris_sim::session::memory(&bundle).expect("memory"),
+        lampyris_sim::session::memory(bundle).expect("memory"),
     )
     .expect("a model");
-    let mut session = Session::new(&bundle, &mut model, Limits::default()).expect("starts");
+    let mut session = Session::new(bundle, &mut model, Limits::default()).expect("starts");
     assert_eq!(on_board, feed(&mut session, &tokens));
 
     // A reset in the middle of a token: the memory keeps its contents, and the next run is right.
@@ -87,7 +73,7 @@ fn a_board_passes_the_smoke_test_and_makes_the_models_tokens() {
     assert_eq!(device.read_register(csr::STATUS).expect("answers"), 0);
     let counters = device.link().device_counters().expect("answers");
     assert_eq!((counters.bad_frames, counters.lost_bytes), (0, 0));
-    let mut session = Session::new(&bundle, &mut device, Limits::default()).expect("starts");
+    let mut session = Session::new(bundle, &mut device, Limits::default()).expect("starts");
     assert_eq!(on_board, feed(&mut session, &tokens));
 }
 

