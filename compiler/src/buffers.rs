@@ -78,8 +78,9 @@ pub struct Buffers {
     pub scores: [Vector; 2],
     /// Scalars of the softmax, a word a head, two groups in turn.
     pub softmax: [Softmax; 2],
-    /// Value scales of the cache, two heads in turn.
-    pub cache_scale: [Vector; 2],
+    /// Value scales of the cache, of two to [`SCALE_TURNS`] heads in turn: loads come in order, so
+    /// one that waits for its buffer keeps the weights behind it waiting.
+    pub cache_scale: Vec<Vector>,
     /// Attention result.
     pub attn: Vector,
     /// Gate projection.
@@ -159,20 +160,23 @@ pub fn group_rows(layer: &LayerSpec, hw: &HwConfig) -> usize {
     (layer.n_heads / layer.n_kv_heads).min(hw.max_tokens as usize)
 }
 
-/// Plans for as many tokens as fit.
+/// Most buffers for value scales.
+pub const SCALE_TURNS: usize = 4;
+
+/// Plans for as many tokens as fit, then for as many buffers of value scales.
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
 pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize) -> Result<Buffers> {
     let mut tokens = hw.max_tokens as usize;
     loop {
-        let plan = plan_for(spec, hw, context, tokens);
-        let fits = plan.vmem_words <= hw.vmem_words && plan.xbuf_blocks <= hw.xbuf_blocks;
-        if fits {
+        let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;
+        let plans = (2..=SCALE_TURNS).map(|turns| plan_for(spec, hw, context, tokens, turns));
+        if let Some(plan) = plans.rev().find(fits) {
             return Ok(plan);
         }
         if tokens == 1 {
-            return Err(too_large(&plan, hw));
+            return Err(too_large(&plan_for(spec, hw, context, 1, 2), hw));
         }
         tokens -= 1;
     }
@@ -197,9 +201,16 @@ fn too_large(plan: &Buffers, hw: &HwConfig) -> Error {
     }
 }
 
-fn plan_for(spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) -> Buffers {
+fn plan_for(
+    spec: &ModelSpec,
+    hw: &HwConfig,
+    context: usize,
+    tokens: usize,
+    scale_turns: usize,
+) -> Buffers {
     let mut b = Buffers {
         tokens: tokens as u32,
+        cache_scale: vec![Vector::default(); scale_turns],
         ..Buffers::default()
     };
     let mut vmem = Bump { next: 0, top: 0 };
