@@ -95,6 +95,13 @@ pub struct Buffers {
     pub code_scales: Vector,
     /// Logits.
     pub logits: Vector,
+    /// Rows of the output projection that are searched for the largest logit at once; the search
+    /// of one part goes on beside the product of the next.
+    pub search_rows: u32,
+    /// Largest logit of each part.
+    pub part_max: Vector,
+    /// Largest logit of each part and its index.
+    pub part_argmax: Vector,
     /// Words of vector memory in use.
     pub vmem_words: u32,
     /// Quantized input of the linear layers.
@@ -159,6 +166,12 @@ impl Bump {
 pub fn group_rows(layer: &LayerSpec, hw: &HwConfig) -> usize {
     (layer.n_heads / layer.n_kv_heads).min(hw.max_tokens as usize)
 }
+
+/// Rows of the output projection in a part that is searched at once, at least.
+const SEARCH_ROWS: usize = 2048;
+
+/// Most parts of the output projection.
+const SEARCH_PARTS: usize = 16;
 
 /// Most buffers for value scales.
 pub const SCALE_TURNS: usize = 4;
@@ -244,6 +257,11 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, tokens: usize
     }
     b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
     b.argmax = vmem.vector(1, 2);
+    let parts = spec.vocab_size.div_ceil(SEARCH_ROWS).min(SEARCH_PARTS);
+    let rows = spec.vocab_size.div_ceil(parts).next_multiple_of(TILE_ROWS);
+    b.search_rows = rows as u32;
+    b.part_max = vmem.vector(1, spec.vocab_size.div_ceil(rows));
+    b.part_argmax = vmem.vector(1, 2 * spec.vocab_size.div_ceil(rows));
     for norm in &mut b.norm {
         *norm = vmem.vector(2, spec.d_model);
     }
