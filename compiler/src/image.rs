@@ -6,7 +6,7 @@ use lampyris_import::Model;
 use lampyris_import::arch::LayerSpec;
 use lampyris_import::graph::Op;
 use lampyris_import::source::TensorRef;
-use lampyris_isa::format::{CHUNK_BYTES, blocks, matrix_bytes, row_groups};
+use lampyris_isa::format::{CHUNK_BYTES, Sparsity, blocks, matrix_bytes, row_groups};
 
 /// Byte address of the constants; the program lies below.
 pub const WEIGHTS_BASE: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub struct Matrix {
 impl Matrix {
     /// Bytes of all tiles.
     pub fn bytes(&self) -> u64 {
-        matrix_bytes(self.rows, self.cols, self.bits) as u64
+        matrix_bytes(self.rows, self.cols, self.bits, Sparsity::Dense) as u64
     }
 
     /// Blocks along the reduction.
@@ -188,7 +188,7 @@ impl Builder<'_> {
     fn matrix(&mut self, tensor: &TensorRef, rows: usize, cols: usize) -> Result<Matrix> {
         let ty = self.model.tensor_view(tensor)?.ty;
         let bits = code_bits(ty);
-        let addr = self.take(matrix_bytes(rows, cols, bits) as u64);
+        let addr = self.take(matrix_bytes(rows, cols, bits, Sparsity::Dense) as u64);
         let matrix = Matrix {
             tensor: tensor.clone(),
             rows,

@@ -2,7 +2,7 @@
 // Latency: about 12 cycles from the last line of a unit to the first of its codes.
 // Throughput: two reads a line; the magnitudes of the next unit are read meanwhile.
 // Back-pressure: waits for read grants and for room for scale_out's words.
-// Notes: a unit is what shares a scale: a block, or a row with whole_row.
+// Notes: a unit is what shares a scale: one, two or four blocks, or a row.
 
 `default_nettype none
 
@@ -95,8 +95,29 @@ module sfu_quant
                      (!op_i.scale_out || !code_row_first || word_room_i);
   assign look_step = look_ok && rd_ready_i;
   assign code_step = !look_ok && code_ok && rd_ready_i;
-  assign look_end  = op_i.whole_row ? look_row_last : look_block_last;
-  assign code_end  = op_i.whole_row ? code_row_last : code_block_last;
+
+  // Number of the block in its row, modulo 4.
+  logic [1:0] look_number_q, code_number_q, group_mask;
+
+  assign group_mask = op_i.group == GroupFour ? 2'b11 : op_i.group == GroupTwo ? 2'b01 : 2'b00;
+
+  function automatic logic ends(logic row_last, logic block_last, logic [1:0] number);
+    if (op_i.group == GroupRow) return row_last;
+    return row_last || (block_last && (~number & group_mask) == 2'b00);
+  endfunction
+
+  assign look_end = ends(look_row_last, look_block_last, look_number_q);
+  assign code_end = ends(code_row_last, code_block_last, code_number_q);
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      look_number_q <= '0;
+      code_number_q <= '0;
+    end else begin
+      if (look_step && look_block_last) look_number_q <= look_row_last ? '0 : look_number_q + 2'd1;
+      if (code_step && code_block_last) code_number_q <= code_row_last ? '0 : code_number_q + 2'd1;
+    end
+  end
 
   assign rd_valid_o = look_ok || code_ok;
   assign rd_line_o  = look_ok ? look_line : code_line;

@@ -216,7 +216,7 @@ impl Emitter<'_> {
         };
         self.unit(keys, vec![all(k)], vec![all_blocks(b.xb_k)], "append_kv");
         let values = Quant {
-            whole_row: 1,
+            group: 1,
             scale_out: 1,
             scale_addr: b.value_scale.at,
             ..heads(reg::V, v, b.xb_v, spec.head_dim_v)

@@ -131,7 +131,7 @@ pub(crate) fn quant(random: &mut Random, xbuf_blocks: u64) -> QuantCase {
     let xstride = xstride.min((xbuf_blocks - blocks) / rows);
     let x = random.below(xbuf_blocks - blocks - (rows - 1) * xstride + 1);
     let fields = Quant {
-        whole_row: flag(random, 50),
+        group: random.below(4) as u8,
         f16_range: flag(random, 50),
         scale_out: flag(random, 50),
         xstride: xstride as u16,
@@ -155,7 +155,7 @@ pub(crate) fn deq(random: &mut Random) -> DeqCase {
     let fields = Deq {
         scales: random.below(half - 10) as u32,
         n: n as u32,
-        bits: if random.chance(50) { 4 } else { 8 },
+        bits: [2, 3, 4, 5, 6, 8][random.below(6) as usize],
         ..Deq::default()
     };
     DeqCase {
