@@ -141,13 +141,17 @@ module sfu_decode
   // ------------------------------------------------------------------ ranges
   localparam int unsigned BLimit = VmemWords > XbufBlocks ? VmemWords : XbufBlocks;
 
-  logic [39:0] rows_less_1, blocks, words;
+  logic [39:0] rows_less_1, whole, blocks, words;
+  logic [1:0]  extra;
   logic        known_bits;
   logic [18:0] a_end, b_end, d_end, s1_end, s2_end, red_end;
   logic        a_bad, bx_bad, b_bad, x_bad, d_bad, s1_bad, s2_bad, red_bad;
 
   assign rows_less_1 = wide_q.rows - 40'd1;
-  assign blocks      = (wide_q.n >> 5) + 40'(wide_q.n[4:0] != '0);
+  assign whole       = (wide_q.n >> 5) + 40'(wide_q.n[4:0] != '0);
+  // Two or four blocks with one scale are written together.
+  assign extra       = op_q.group == GroupFour ? 2'd3 : op_q.group == GroupTwo ? 2'd1 : 2'd0;
+  assign blocks      = (whole + 40'(extra)) & ~40'(extra);
 
   // A block of codes of b bits takes b words.
   always_comb begin

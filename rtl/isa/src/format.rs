@@ -126,6 +126,15 @@ pub const fn blocks(k: usize) -> usize {
     k.div_ceil(BLOCK)
 }
 
+/// Blocks that a `quant` of `n` values writes for a row with this value of its field `group`.
+pub const fn quant_blocks(n: usize, group: u8) -> usize {
+    match group {
+        2 => blocks(n).next_multiple_of(2),
+        3 => blocks(n).next_multiple_of(4),
+        _ => blocks(n),
+    }
+}
+
 /// Row groups of `n` rows.
 pub const fn row_groups(n: usize) -> usize {
     n.div_ceil(TILE_ROWS)

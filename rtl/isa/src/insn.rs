@@ -411,7 +411,8 @@ instructions! {
     }
     /// Quantizes f32 rows to INT8 blocks of 32 in the activation buffer. The scale is
     /// max|x| / 127 rounded up to 8 significant bits, of each block, of some blocks or of the
-    /// whole row; codes are rounded to nearest even. Elements beyond n in the last block are zero.
+    /// whole row; codes are rounded to nearest even. Elements beyond n in the last block, and
+    /// blocks that complete the last two or four, are zero.
     Quant "quant" = 0x31 on Sfu {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,

@@ -3,7 +3,7 @@
 use super::footprint::footprint;
 use crate::model::Space;
 use crate::rng::Rng;
-use lampyris_isa::format::{BLOCK, Sparsity, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::{BLOCK, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
 use lampyris_isa::insn::{Alu, Deq, LdV, LdW, Mm, Mv, Quant, StK, StT, StV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -369,12 +369,12 @@ impl Maker<'_> {
     fn quant(&mut self) -> Quant {
         let n = self.length().min(200);
         let rows = self.rng.range(1, 3);
-        let blocks = n.div_ceil(BLOCK as u64);
-        let xstride = blocks + self.rng.below(3);
+        let group = self.rng.below(2 + u64::from(self.config.sparsity)) as u8;
+        let xstride = quant_blocks(n as usize, group) as u64 + self.rng.below(3);
         let stride = self.stride(n);
         let astride = if self.rng.chance(150) { 0 } else { stride };
         Quant {
-            group: self.rng.below(2 + u64::from(self.config.sparsity)) as u8,
+            group,
             f16_range: self.rng.below(2) as u8,
             scale_out: self.rng.below(2) as u8,
             a: self.words(astride * (rows - 1) + n.next_multiple_of(8), 8),

@@ -2,7 +2,7 @@
 
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned, check_work};
 use crate::effects::ActBlock;
-use lampyris_isa::format::{BLOCK, LINE_WORDS, blocks, unpack_code};
+use lampyris_isa::format::{BLOCK, LINE_WORDS, quant_blocks, unpack_code};
 use lampyris_isa::insn::{Deq, Quant, Vop};
 use lampyris_isa::num;
 use std::ops::Range;
@@ -216,7 +216,7 @@ impl Machine {
                 stride: astride,
             },
         )?;
-        let len = n.div_ceil(BLOCK as u64);
+        let len = quant_blocks(n as usize, i.group) as u64;
         self.check_xbuf(
             "x",
             Rect {
@@ -267,8 +267,8 @@ impl Machine {
             .chunks(shared)
             .map(scale_of)
             .collect();
-        for b in 0..blocks(source.len()) {
-            let from = source.start + b * BLOCK;
+        for b in 0..quant_blocks(source.len(), i.group) {
+            let from = (source.start + b * BLOCK).min(source.end);
             let words = &self.vmem[from..(from + BLOCK).min(source.end)];
             let scale = scales[b * BLOCK / shared];
             let inverse = scale.inverse();

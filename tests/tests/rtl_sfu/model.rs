@@ -177,16 +177,19 @@ impl QuantCase {
         for row in 0..self.rows as usize {
             let at = self.a as usize + row * self.fields.astride as usize;
             let words = vmem[at..at + self.n as usize].to_vec();
-            for (b, part) in words.chunks(BLOCK).enumerate() {
-                let together = match self.fields.group {
-                    1 => usize::MAX,
-                    0 => 1,
-                    2 => 2,
-                    _ => 4,
-                };
-                let first = b / together * together * BLOCK;
-                let end = first.saturating_add(together.saturating_mul(BLOCK));
-                let scale = self.scale(&words[first..end.min(words.len())]);
+            let together = match self.fields.group {
+                0 => 1,
+                1 => words.len().div_ceil(BLOCK),
+                2 => 2,
+                _ => 4,
+            };
+            // The last group is written whole, except that a row ends with its last block.
+            let count = words.len().div_ceil(BLOCK * together) * together;
+            for b in 0..count {
+                let share = words.chunks(together * BLOCK).nth(b / together);
+                let share = share.expect("a group has elements");
+                let part = share.chunks(BLOCK).nth(b % together).unwrap_or(&[]);
+                let scale = self.scale(share);
                 let inverse = scale.inverse();
                 let mut codes = [0; BLOCK];
                 for (code, word) in codes.iter_mut().zip(part) {
