@@ -2,12 +2,13 @@
 //! minimum per block of 32, re-quantized to 8 bits for the others.
 
 use crate::error::{Error, Result};
-use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE, is_requantized};
+use crate::format::stored;
+use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE};
 use half::f16;
 use lampyris_bundle::writer::FileWriter;
 use lampyris_flash::TensorView;
 use lampyris_import::Model;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, pack_code, tile_bytes};
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, pack_code};
 
 /// What re-quantization did to a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ fn write_values(values: &[f32], out: &mut FileWriter) -> Result<()> {
     Ok(out.write(&bytes)?)
 }
 
-/// One row of a tile before packing: codes, scale and minimum of a block of 32.
+/// One row of a tile before packing: codes (fields if sparse), scale and minimum.
 struct Cell {
     codes: [i16; BLOCK],
     scale: u16,
@@ -107,7 +108,7 @@ fn write_matrix(
     out: &mut FileWriter,
 ) -> Result<Option<Requantized>> {
     let view = model.tensor_view(&matrix.tensor)?;
-    let mut group = vec![0u8; matrix.blocks() * tile_bytes(matrix.bits, true)];
+    let mut group = vec![0u8; matrix.tiles() * matrix.format.tile_bytes()];
     let mut error = ErrorPower::default();
     for first in (0..matrix.rows).step_by(TILE_ROWS) {
         group.fill(0);
@@ -117,7 +118,7 @@ fn write_matrix(
         }
         out.write(&group)?;
     }
-    let requantized = is_requantized(view.ty).then(|| Requantized {
+    let requantized = stored(view.ty).is_none().then(|| Requantized {
         tensor: matrix.tensor.name.clone(),
         from: view.ty.name(),
         relative_error: (error.error / error.power.max(f64::MIN_POSITIVE)).sqrt(),
@@ -133,18 +134,19 @@ fn write_row(
     group: &mut [u8],
     error: &mut ErrorPower,
 ) -> Result<()> {
-    let tile = tile_bytes(matrix.bits, true);
+    let tile = matrix.format.tile_bytes();
+    let bits = matrix.format.field_bits();
     let not_finite = || Error::NotFinite {
         tensor: view.name.to_owned(),
         ty: view.ty,
         row: source,
     };
-    if is_requantized(view.ty) {
+    if stored(view.ty).is_none() {
         let mut values = vec![0.0; matrix.cols.next_multiple_of(BLOCK)];
         view.dequantize_row(source, &mut values[..matrix.cols])?;
         for (k, block) in values.chunks_exact(BLOCK).enumerate() {
             let cell = requantize(block, error).ok_or_else(not_finite)?;
-            put(&mut group[k * tile..][..tile], matrix.bits, r, &cell);
+            put(&mut group[k * tile..][..tile], bits, r, &cell);
         }
         return Ok(());
     }
@@ -157,7 +159,7 @@ fn write_row(
             scale: block.scale,
             min: block.min,
         };
-        put(&mut group[k * tile..][..tile], matrix.bits, r, &cell);
+        put(&mut group[k * tile..][..tile], bits, r, &cell);
     }
     Ok(())
 }
@@ -216,7 +218,7 @@ mod tests {
     fn put_agrees_with_the_format_for_every_width() {
         for bits in [2, 3, 4, 5, 6, 8] {
             let codes = std::array::from_fn(|j| (j as i16 * 5) & ((1 << bits) - 1));
-            let mut tile = vec![0; tile_bytes(bits, true)];
+            let mut tile = vec![0; lampyris_isa::format::tile_bytes(bits, true)];
             put(
                 &mut tile,
                 bits,

@@ -95,7 +95,8 @@ impl Emitter<'_> {
             false,
             "attn_norm",
         );
-        self.quantize(b.h, b.xb_h, d, "attn_norm");
+        let users = [&layer.k, &layer.v, &layer.q];
+        self.quantize(b.h, b.xb_h, d, &users, "attn_norm");
         let (q, k, v) = (
             strided(b.q, run.spec.q_width()),
             strided(b.k, run.spec.k_width()),
@@ -123,7 +124,8 @@ impl Emitter<'_> {
             });
         }
         let attn = attn_vector(b.attn, run);
-        self.quantize(attn, b.xb_attn, run.spec.attn_width(), "attn_output");
+        let width = run.spec.attn_width();
+        self.quantize(attn, b.xb_attn, width, &[&layer.o], "attn_output");
         self.linear(&layer.o, b.xb_attn, b.h, b.bias[3], "attn_output");
         self.accumulate(b.x, b.h, d, "attn_residual");
     }
