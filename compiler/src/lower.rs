@@ -211,6 +211,13 @@ pub(crate) struct Emitter<'a> {
     pub(crate) nodes: Vec<Node>,
     /// Prefix of labels, such as `blk.0-29`.
     pub(crate) scope: String,
+    /// Register with the byte offset of the current layer's constants; register 0 outside of
+    /// loops over layers.
+    pub(crate) layer: u8,
+    /// The same for the current layer's cache.
+    pub(crate) cache: u8,
+    /// Position registers are set, for keys of this many blocks.
+    positions: Option<usize>,
 }
 
 impl Lowering<'_> {
@@ -254,6 +261,9 @@ impl Lowering<'_> {
             tokens,
             nodes: Vec::new(),
             scope: String::new(),
+            layer: reg::ZERO,
+            cache: reg::ZERO,
+            positions: None,
         };
         e.embed();
         for (i, run) in self.image.runs.iter().enumerate() {
@@ -348,6 +358,7 @@ impl Emitter<'_> {
             reg: reg::COUNT,
             count: 0,
             body,
+            overlapped: false,
             label,
         });
     }
@@ -363,7 +374,7 @@ impl Emitter<'_> {
     /// Loads f32 constants of the current layer (or of none) to vector memory.
     pub(crate) fn load(&mut self, from: &Floats, to: u32, label: &str) {
         let insn = LdV {
-            rbase: reg::LAYER,
+            rbase: self.layer,
             addr: from.addr,
             count: from.len as u32,
             rows: 1,
@@ -395,9 +406,15 @@ impl Emitter<'_> {
         } else {
             format!("blk.{}-{last}", run.first)
         };
+        self.cache_registers(run);
+        if run.count == 1 {
+            self.attention(run, cache);
+            return self.ffn(run);
+        }
+        self.layer = reg::LAYER;
+        self.cache = reg::CACHE;
         self.alu_imm(alu::ADD, reg::LAYER, reg::ZERO, 0, "layer");
         self.alu_imm(alu::ADD, reg::CACHE, reg::ZERO, 0, "layer");
-        self.cache_registers(run);
         let body = self.body(|e| {
             e.attention(run, cache);
             e.ffn(run);
@@ -415,9 +432,11 @@ impl Emitter<'_> {
             reg: reg::ZERO,
             count: run.count as u32,
             body,
+            overlapped: false,
             label,
         });
-        self.alu_imm(alu::ADD, reg::LAYER, reg::ZERO, 0, "layer");
+        self.layer = reg::ZERO;
+        self.cache = reg::ZERO;
     }
 }
 

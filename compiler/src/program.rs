@@ -87,8 +87,11 @@ pub enum Node {
         reg: u8,
         /// Count.
         count: u32,
-        /// Body, executed from and to a state where all units are idle.
+        /// Body, executed from and to a state where all units are idle unless `overlapped`.
         body: Vec<Node>,
+        /// An iteration begins while the units are still busy with the one before: the body's
+        /// semaphores reach from one to the next. Set by [`crate::schedule`].
+        overlapped: bool,
         /// Source.
         label: String,
     },
@@ -126,67 +129,85 @@ impl Code {
     }
 
     /// Appends scheduled nodes. Fences separate the bodies of control structures from what
-    /// surrounds them, so that semaphores only ever join instructions of one straight segment.
+    /// surrounds them, so that semaphores only ever join instructions of one segment; register
+    /// arithmetic and overlapped loops are part of it.
     pub fn append(&mut self, nodes: &[Node]) {
-        let mut busy = false;
+        let busy = self.append_from(nodes, false);
+        debug_assert!(!busy, "programs end with halt");
+    }
+
+    /// Returns whether units may be busy at the end.
+    fn append_from(&mut self, nodes: &[Node], mut busy: bool) -> bool {
         for node in nodes {
-            match node {
-                Node::Unit(op) => {
-                    debug_assert!(op.insn.unit() != Unit::Sys);
-                    self.push(op.insn, &op.label);
-                    busy = true;
+            busy = self.append_node(node, busy);
+        }
+        busy
+    }
+
+    fn append_node(&mut self, node: &Node, busy: bool) -> bool {
+        match node {
+            Node::Unit(op) => {
+                debug_assert!(op.insn.unit() != Unit::Sys);
+                self.push(op.insn, &op.label);
+                return true;
+            }
+            Node::Sys(insn @ Insn::Alu(_), label) => {
+                self.push(*insn, label);
+                return busy;
+            }
+            Node::Sys(insn, label) => {
+                let waits = matches!(
+                    insn,
+                    Insn::Fence(Fence { units: ALL_UNITS }) | Insn::Halt(_)
+                );
+                if busy && !waits {
+                    self.fence(label);
                 }
-                Node::Sys(insn, label) => {
-                    let waits = matches!(
-                        insn,
-                        Insn::Fence(Fence { units: ALL_UNITS }) | Insn::Halt(_)
-                    );
-                    if std::mem::take(&mut busy) && !waits {
-                        self.fence(label);
+                self.push(*insn, label);
+            }
+            Node::Loop {
+                reg,
+                count,
+                body,
+                overlapped,
+                label,
+            } => {
+                if busy && !overlapped {
+                    self.fence(label);
+                }
+                let inner = body_code(body, *overlapped, label);
+                let size = u16::try_from(inner.insns.len())
+                    .expect("bodies are far below 64 Ki instructions");
+                self.push(
+                    Loop {
+                        rs: *reg,
+                        body: size,
+                        imm: *count,
                     }
-                    self.push(*insn, label);
-                }
-                Node::Loop {
-                    reg,
-                    count,
-                    body,
+                    .into(),
                     label,
-                } => {
-                    if std::mem::take(&mut busy) {
-                        self.fence(label);
-                    }
-                    let inner = body_code(body, label);
-                    let size = u16::try_from(inner.insns.len())
-                        .expect("bodies are far below 64 Ki instructions");
-                    self.push(
-                        Loop {
-                            rs: *reg,
-                            body: size,
-                            imm: *count,
-                        }
-                        .into(),
-                        label,
-                    );
-                    self.extend(inner);
+                );
+                self.extend(inner);
+                return *overlapped;
+            }
+            Node::If { reg, body, label } => {
+                if busy {
+                    self.fence(label);
                 }
-                Node::If { reg, body, label } => {
-                    if std::mem::take(&mut busy) {
-                        self.fence(label);
+                let inner = body_code(body, false, label);
+                self.push(
+                    Jump {
+                        rs: *reg,
+                        cond: 1,
+                        offset: inner.insns.len() as i64 + 1,
                     }
-                    let inner = body_code(body, label);
-                    self.push(
-                        Jump {
-                            rs: *reg,
-                            cond: 1,
-                            offset: inner.insns.len() as i64 + 1,
-                        }
-                        .into(),
-                        label,
-                    );
-                    self.extend(inner);
-                }
+                    .into(),
+                    label,
+                );
+                self.extend(inner);
             }
         }
+        false
     }
 
     fn extend(&mut self, other: Code) {
@@ -195,14 +216,9 @@ impl Code {
     }
 }
 
-fn body_code(body: &[Node], label: &str) -> Code {
+fn body_code(body: &[Node], overlapped: bool, label: &str) -> Code {
     let mut inner = Code::default();
-    inner.append(body);
-    if inner
-        .insns
-        .last()
-        .is_some_and(|insn| insn.unit() != Unit::Sys)
-    {
+    if inner.append_from(body, overlapped) && !overlapped {
         inner.fence(label);
     }
     inner

@@ -1,19 +1,27 @@
-//! Tensor element formats: plain floats and GGML's block formats.
+//! Tensor element formats: plain floats, GGML's block formats and formats of this project.
 //!
 //! A row of a tensor is a sequence of blocks; each block holds [`TensorType::block_len`]
 //! elements in [`TensorType::block_bytes`] bytes, little-endian. Layouts follow the block
 //! structs of ggml (`ggml-common.h`); the arithmetic of [`dequantize_row`] follows the order of
 //! its reference functions (`ggml-quants.c`), so results are equal bit for bit.
+//!
+//! ggml has no plain format of 2, 3 or 6 bits for blocks of 32 and none for N:M sparsity. This
+//! project adds them, with numbers from [`OWN_IDS`] up, which other programs refuse:
+//!
+//! - `Q2_1`, `Q3_1`, `Q6_1`: as Q4_1, but code `j` of `b` bits lies at bit `b j` after the minimum.
+//! - `Q4_2OF4`, `Q4_4OF16`: see [`SparseBlock`].
 
 mod codes;
 mod dequant;
 mod quantize;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
 pub use codes::{CodeBlock, CodeBlocks, code_blocks};
 pub use dequant::dequantize_row;
-pub use quantize::{can_quantize, quantize_row};
+pub use quantize::{CAN_QUANTIZE, can_quantize, quantize_row};
+pub use sparse::{SparseBlock, SparseBlocks, Sparsity, first_disordered, sparse_blocks};
 
 use crate::{Error, Result};
 use std::fmt;
@@ -22,6 +30,8 @@ use std::fmt;
 pub const QK_K: usize = 256;
 /// Elements in a block of the simple formats.
 pub const QK: usize = 32;
+/// The number in GGUF files of the first format of this project's own, far above ggml's numbers.
+pub const OWN_IDS: u32 = 0x4c50_0000;
 
 /// Element format of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,10 +62,20 @@ pub enum TensorType {
     Q5_K,
     /// 6-bit codes in super-blocks of 256 with 8-bit scales.
     Q6_K,
+    /// 2-bit codes, f16 scale and minimum.
+    Q2_1,
+    /// 3-bit codes, f16 scale and minimum.
+    Q3_1,
+    /// 6-bit codes, f16 scale and minimum.
+    Q6_1,
+    /// Signed 4-bit codes of two in four columns, f16 scale for 64 columns.
+    Q4_2OF4,
+    /// Signed 4-bit codes of four in sixteen columns, f16 scale for 128 columns.
+    Q4_4OF16,
 }
 
-/// One row per type: ggml's id, name, elements per block, bytes per block.
-const TABLE: [(TensorType, u32, &str, usize, usize); 11] = [
+/// One row per type: number in GGUF files, name, elements per block, bytes per block.
+const TABLE: [(TensorType, u32, &str, usize, usize); 16] = [
     (TensorType::F32, 0, "F32", 1, 4),
     (TensorType::F16, 1, "F16", 1, 2),
     (TensorType::BF16, 30, "BF16", 1, 2),
@@ -67,11 +87,19 @@ const TABLE: [(TensorType, u32, &str, usize, usize); 11] = [
     (TensorType::Q4_K, 12, "Q4_K", QK_K, 2 + 2 + 12 + 128),
     (TensorType::Q5_K, 13, "Q5_K", QK_K, 2 + 2 + 12 + 32 + 128),
     (TensorType::Q6_K, 14, "Q6_K", QK_K, 128 + 64 + 16 + 2),
+    (TensorType::Q2_1, OWN_IDS, "Q2_1", QK, 2 + 2 + 8),
+    (TensorType::Q3_1, OWN_IDS + 1, "Q3_1", QK, 2 + 2 + 12),
+    (TensorType::Q6_1, OWN_IDS + 2, "Q6_1", QK, 2 + 2 + 24),
+    (TensorType::Q4_2OF4, OWN_IDS + 3, "Q4_2OF4", 64, 2 + 24),
+    (TensorType::Q4_4OF16, OWN_IDS + 4, "Q4_4OF16", 128, 2 + 32),
 ];
 
-// The table is indexed by the enum, and sizes must be those of ggml's structs.
+// The table is indexed by the enum, and sizes must be those of ggml's structs
+// and of the layouts above.
 const _: () = {
-    let bytes = [4, 2, 2, 18, 20, 22, 24, 34, 144, 176, 210];
+    let bytes = [
+        4, 2, 2, 18, 20, 22, 24, 34, 144, 176, 210, 12, 16, 28, 26, 34,
+    ];
     let mut i = 0;
     while i < TABLE.len() {
         assert!(TABLE[i].0 as usize == i);
@@ -96,7 +124,7 @@ impl TensorType {
         TABLE[self as usize].1
     }
 
-    /// ggml's name, for example `Q4_K`.
+    /// The name, for example `Q4_K`.
     pub fn name(self) -> &'static str {
         TABLE[self as usize].2
     }
@@ -139,12 +167,18 @@ pub fn first_non_finite(ty: TensorType, data: &[u8]) -> Result<Option<usize>> {
     let bad = |b: &[u8]| match ty {
         TensorType::F32 => b[3] & 0x7f == 0x7f && b[2] & 0x80 != 0,
         TensorType::BF16 => b[1] & 0x7f == 0x7f && b[0] & 0x80 != 0,
-        TensorType::F16 | TensorType::Q8_0 => bad16(b, 0),
+        TensorType::F16 | TensorType::Q8_0 | TensorType::Q4_2OF4 | TensorType::Q4_4OF16 => {
+            bad16(b, 0)
+        }
         TensorType::Q4_0 => bad16(b, 0) || too_big(b, 8192.0),
         TensorType::Q5_0 => bad16(b, 0) || too_big(b, 4096.0),
-        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => {
-            bad16(b, 0) || bad16(b, 2)
-        }
+        TensorType::Q4_1
+        | TensorType::Q5_1
+        | TensorType::Q4_K
+        | TensorType::Q5_K
+        | TensorType::Q2_1
+        | TensorType::Q3_1
+        | TensorType::Q6_1 => bad16(b, 0) || bad16(b, 2),
         TensorType::Q6_K => bad16(b, 208),
     };
     Ok(data.chunks_exact(ty.block_bytes()).position(bad))

@@ -379,7 +379,7 @@ fn place_tensor(
         hint,
     };
     let Some(ty) = TensorType::from_ggml_id(ty) else {
-        let hint = "use a file with F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K tensors";
+        let hint = "use a file with F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K tensors, or one that `lampyris compress` wrote";
         return Err(wrong(
             format!("has element type {ty}, which is not supported"),
             hint,

@@ -1,6 +1,6 @@
 //! A view of one tensor in a mapped file.
 
-use crate::block::{self, CodeBlocks, TensorType};
+use crate::block::{self, CodeBlocks, SparseBlocks, TensorType};
 use crate::{Error, Result};
 
 /// A tensor in a model file; its data lie in the mapped file.
@@ -71,25 +71,41 @@ impl<'a> TensorView<'a> {
         block::code_blocks(self.ty, self.row(i))
     }
 
-    /// Checks that every stored float (element, scale, minimum) is finite.
+    /// The blocks of row `i` as kept codes with their columns; see [`block::sparse_blocks`].
+    ///
+    /// # Errors
+    /// [`Error::Block`] if the format is dense.
+    pub fn row_sparse(&self, i: usize) -> Result<SparseBlocks<'a>> {
+        block::sparse_blocks(self.ty, self.row(i))
+    }
+
+    /// Checks that every stored float (element, scale, minimum) is finite, and that the columns
+    /// kept by a sparse block ascend.
     ///
     /// # Errors
     /// [`Error::Tensor`] naming the first bad block.
     pub fn check_finite(&self) -> Result<()> {
-        let Some(bad) = block::first_non_finite(self.ty, self.data)? else {
-            return Ok(());
-        };
+        if let Some(bad) = block::first_non_finite(self.ty, self.data)? {
+            return Err(self.bad_block("a NaN, infinite or overflowing value", bad));
+        }
+        if let Some(bad) = block::first_disordered(self.ty, self.data)? {
+            return Err(self.bad_block("columns that do not ascend within their group", bad));
+        }
+        Ok(())
+    }
+
+    fn bad_block(&self, what: &str, bad: usize) -> Error {
         let per_row = self.row_len() / self.ty.block_len();
-        Err(Error::Tensor {
+        Error::Tensor {
             file: self.file.into(),
             tensor: self.name.into(),
             problem: format!(
-                "has a NaN, infinite or overflowing value in {} block {bad} (row {}, block {} of the row)",
+                "has {what} in {} block {bad} (row {}, block {} of the row)",
                 self.ty,
                 bad / per_row,
                 bad % per_row
             ),
             hint: crate::error::REDOWNLOAD,
-        })
+        }
     }
 }

@@ -141,6 +141,11 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         .tensor("q", &[32, 2], TensorType::Q4_1, nan)
         .build()
         .unwrap();
+    // Both fields of the first group name column 0.
+    let sparse = Builder::new()
+        .tensor("s", &[64], TensorType::Q4_2OF4, vec![0; 26])
+        .build()
+        .unwrap();
     vec![
         ("valid", valid(), ""),
         (
@@ -268,6 +273,16 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "nan_scale",
             nan,
             "NaN, infinite or overflowing value in Q4_1 block 0",
+        ),
+        (
+            "sparse_columns",
+            sparse,
+            "columns that do not ascend within their group in Q4_2OF4 block 0",
+        ),
+        (
+            "sparse_partial_block",
+            one(&[96], 0x4c50_0003, 0),
+            "rows of 96 elements, not a multiple of Q4_2OF4's 64",
         ),
     ]
 }

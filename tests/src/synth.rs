@@ -7,6 +7,7 @@
 use anyhow::{Context, Result, bail};
 use lampyris_flash::{
     Gguf, TensorType,
+    block::{SparseBlock, Sparsity, sparse_blocks},
     gguf::{Builder, Value},
 };
 use std::{
@@ -302,8 +303,17 @@ fn random_blocks(ty: TensorType, rms: f32, random: &mut Random, out: &mut [u8]) 
         TensorType::Q4_K => (0, 258.0, Some((2, 7.5))),
         TensorType::Q5_K => (0, 527.0, Some((2, 15.5))),
         TensorType::Q6_K => (208, 1366.0, None),
+        TensorType::Q2_1 => (0, 1.118, Some((2, -1.5))),
+        TensorType::Q3_1 => (0, 2.291, Some((2, -3.5))),
+        TensorType::Q6_1 => (0, 18.47, Some((2, -31.5))),
+        // As Q4_0, but only a half and a quarter of the columns.
+        TensorType::Q4_2OF4 => (0, 3.28, None),
+        TensorType::Q4_4OF16 => (0, 2.32, None),
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => unreachable!("done above"),
     };
+    if let Some(sparsity) = ty.sparsity() {
+        order_columns(ty, sparsity, out);
+    }
     for b in out.chunks_exact_mut(ty.block_bytes()) {
         // Half to one and a half times the usual scale, of either sign.
         let signed = random.signed();
@@ -313,6 +323,22 @@ fn random_blocks(ty: TensorType, rms: f32, random: &mut Random, out: &mut [u8]) 
             b[at..at + 2].copy_from_slice(&half::f16::from_f32(scale * factor).to_le_bytes());
         }
     }
+}
+
+/// Keeps random codes, but spreads the kept columns over each group in ascending order.
+fn order_columns(ty: TensorType, sparsity: Sparsity, out: &mut [u8]) {
+    let spread = sparsity.group / sparsity.kept;
+    let ordered: Vec<u8> = sparse_blocks(ty, out)
+        .expect("whole blocks")
+        .flat_map(|b| {
+            let index =
+                |j: usize| j % sparsity.kept * spread + usize::from(b.fields[j] >> 4) % spread;
+            let mut block = Vec::new();
+            SparseBlock::new(sparsity, b.scale, |j| b.code(j), index).write(&mut block);
+            block
+        })
+        .collect();
+    out.copy_from_slice(&ordered);
 }
 
 #[cfg(test)]

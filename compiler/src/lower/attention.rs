@@ -28,9 +28,11 @@ struct Group {
 }
 
 impl Emitter<'_> {
-    /// Registers that depend on the position only; once per token (decode: once per run).
+    /// Registers that depend on the position only; in decode once for all layers with heads of one
+    /// size, in prefill for every token.
     pub(crate) fn cache_registers(&mut self, run: &Run) {
-        if self.tokens == Tokens::One {
+        let blocks = run.spec.head_dim_k / BLOCK;
+        if self.tokens == Tokens::One && self.positions.replace(blocks) != Some(blocks) {
             self.position_registers(run);
         }
     }
@@ -231,7 +233,7 @@ impl Emitter<'_> {
         );
         for head in 0..spec.n_kv_heads {
             let key = StK {
-                rbase: reg::CACHE,
+                rbase: self.cache,
                 rindex: reg::KEY_TILE,
                 rrow: reg::TOKEN_POS,
                 addr: cache.keys(head),
@@ -246,7 +248,7 @@ impl Emitter<'_> {
                 "append_kv",
             );
             let value = StT {
-                rbase: reg::CACHE,
+                rbase: self.cache,
                 rindex: reg::VALUE_TILE,
                 rrow: reg::TOKEN_POS,
                 addr: cache.values(head),
@@ -262,7 +264,7 @@ impl Emitter<'_> {
                 "append_kv",
             );
             let scale = StV {
-                rbase: reg::CACHE,
+                rbase: self.cache,
                 rindex: reg::VALUE_SCALE,
                 addr: cache.scales(head),
                 count: 1,
@@ -326,7 +328,7 @@ impl Emitter<'_> {
         let scores = b.scores[group.turn % 2];
         let kblocks = run.spec.head_dim_k / BLOCK;
         let keys = LdW {
-            rbase: reg::CACHE,
+            rbase: self.cache,
             rcount: reg::KEY_CHUNKS,
             addr: cache.keys(group.kv_head),
             rows: 1,
@@ -365,7 +367,7 @@ impl Emitter<'_> {
         let value_scale = b.cache_scale[group.turn % 2];
         let blocks = b.xb_p[group.turn % 2];
         let load = LdV {
-            rbase: reg::CACHE,
+            rbase: self.cache,
             rcount: reg::LEN,
             addr: cache.scales(group.kv_head),
             rows: 1,
@@ -469,7 +471,7 @@ impl Emitter<'_> {
         let dim = run.spec.head_dim_v;
         let attn = attn_vector(b.attn, run);
         let values = LdW {
-            rbase: reg::CACHE,
+            rbase: self.cache,
             rcount: reg::VALUE_CHUNKS,
             addr: cache.values(group.kv_head),
             rows: (dim / TILE_ROWS) as u16,

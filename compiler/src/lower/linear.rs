@@ -1,6 +1,6 @@
 //! Linear layers: quantized input blocks times streamed weights.
 
-use super::{Emitter, Tokens, all, all_blocks, reg, vop};
+use super::{Emitter, Tokens, all, all_blocks, vop};
 use crate::buffers::{Blocks, Vector};
 use crate::image::{Linear, Matrix};
 use lampyris_isa::format::{CHUNK_BYTES, Sparsity};
@@ -20,7 +20,7 @@ impl Emitter<'_> {
     /// Streams a matrix of the current layer.
     pub(crate) fn stream(&mut self, matrix: &Matrix, label: &str) {
         let insn = LdW {
-            rbase: reg::LAYER,
+            rbase: self.layer,
             addr: matrix.addr,
             count: (matrix.bytes() / CHUNK_BYTES as u64) as u32,
             rows: 1,

@@ -1,7 +1,8 @@
 //! Dequantization to f32, in the operation order of ggml's reference functions.
 
-use super::{QK, TensorType, f16_at, whole_blocks};
+use super::{QK, SparseBlock, TensorType, f16_at, whole_blocks};
 use crate::{Error, Result};
+use lampyris_isa::format::unpack_code;
 
 /// Writes the elements of `data` to `out` as f32, bit-exact with ggml's reference.
 ///
@@ -38,6 +39,12 @@ pub fn dequantize_row(ty: TensorType, data: &[u8], out: &mut [f32]) -> Result<()
         TensorType::Q4_K => blocks_of(ty, data, out, q4_k),
         TensorType::Q5_K => blocks_of(ty, data, out, q5_k),
         TensorType::Q6_K => blocks_of(ty, data, out, q6_k),
+        TensorType::Q2_1 => blocks_of(ty, data, out, packed::<2>),
+        TensorType::Q3_1 => blocks_of(ty, data, out, packed::<3>),
+        TensorType::Q6_1 => blocks_of(ty, data, out, packed::<6>),
+        TensorType::Q4_2OF4 | TensorType::Q4_4OF16 => {
+            blocks_of(ty, data, out, |b, y| SparseBlock::read(ty, b).dequantize(y));
+        }
     }
     Ok(())
 }
@@ -105,6 +112,14 @@ fn q8_0(b: &[u8], y: &mut [f32]) {
     let d = f16_at(b, 0);
     for (y, &q) in y.iter_mut().zip(&b[2..]) {
         *y = f32::from(q as i8) * d;
+    }
+}
+
+/// Q2_1, Q3_1, Q6_1: in the order of operations of Q4_1.
+fn packed<const BITS: usize>(b: &[u8], y: &mut [f32]) {
+    let (d, m) = (f16_at(b, 0), f16_at(b, 2));
+    for (j, y) in y.iter_mut().enumerate() {
+        *y = unpack_code(&b[4..], BITS, j) as f32 * d + m;
     }
 }
 

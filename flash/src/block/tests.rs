@@ -87,6 +87,153 @@ fn k_formats_by_hand() {
 }
 
 #[test]
+fn packed_formats_by_hand() {
+    // Codes 1, 2, 3 and the last one.
+    for (ty, bytes, last) in [
+        (
+            TensorType::Q2_1,
+            &[(4, 0b11_10_01), (11, 0b11 << 6)][..],
+            3.0,
+        ),
+        (
+            TensorType::Q3_1,
+            &[(4, 0b11_010_001), (15, 0b111 << 5)],
+            7.0,
+        ),
+        (
+            TensorType::Q6_1,
+            &[(4, 0b10_000001), (5, 0b0011_0000), (27, 0xfc)],
+            63.0,
+        ),
+    ] {
+        let mut b = block(ty, bytes);
+        put_f16(&mut b, 0, 0.5);
+        put_f16(&mut b, 2, -1.0);
+        let y = dequantize(ty, &b);
+        assert_eq!((y[0], y[1], y[2], y[3]), (-0.5, 0.0, 0.5, -1.0), "{ty}");
+        assert_eq!(y[31], last * 0.5 - 1.0, "{ty}");
+    }
+}
+
+#[test]
+fn sparse_formats_by_hand() {
+    // Fields of six bits: code 3 at index 1, code -8 at index 3; then field 31: code -1, index 2.
+    let fields = 3 | 1 << 4 | (8 | 3 << 4) << 6u32;
+    let mut b = block(
+        TensorType::Q4_2OF4,
+        &[
+            (2, fields as u8),
+            (3, (fields >> 8) as u8),
+            (25, 0b1011_1100),
+        ],
+    );
+    put_f16(&mut b, 0, 0.5);
+    let y = dequantize(TensorType::Q4_2OF4, &b);
+    assert_eq!(y[..4], [0.0, 1.5, 0.0, -4.0]);
+    assert_eq!(y[60..], [0.0, 0.0, -0.5, 0.0]);
+    assert_eq!(y.iter().filter(|y| **y != 0.0).count(), 3);
+
+    let mut b = block(TensorType::Q4_4OF16, &[(2, 0x72), (5, 0xff), (33, 0xc8)]);
+    put_f16(&mut b, 0, 2.0);
+    let y = dequantize(TensorType::Q4_4OF16, &b);
+    assert_eq!((y[7], y[15], y[124]), (4.0, -2.0, -16.0));
+    assert_eq!(y.iter().filter(|y| **y != 0.0).count(), 3);
+}
+
+/// Codes, scale and minimum survive writing and reading in each format that stores them.
+#[test]
+fn code_blocks_are_written_as_they_are_read() {
+    let formats = [
+        (TensorType::Q2_1, 2),
+        (TensorType::Q3_1, 3),
+        (TensorType::Q4_1, 4),
+        (TensorType::Q5_1, 5),
+        (TensorType::Q6_1, 6),
+        (TensorType::Q8_0, 8),
+    ];
+    for (ty, bits) in formats {
+        let signed = bits == 8;
+        let code = |j: usize| (j * 11 % (1 << bits)) as i16 - if signed { 128 } else { 0 };
+        let written = CodeBlock {
+            codes: std::array::from_fn(code),
+            scale: 0x1234,
+            min: if signed { 0 } else { 0xa345 },
+        };
+        let mut bytes = vec![0xff; ty.block_bytes()];
+        written.write(ty, &mut bytes).unwrap();
+        assert_eq!(
+            code_blocks(ty, &bytes).unwrap().next(),
+            Some(written),
+            "{ty}"
+        );
+    }
+    let any = CodeBlock {
+        codes: [0; QK],
+        scale: 0,
+        min: 0,
+    };
+    let err = any.write(TensorType::Q4_0, &mut [0; 18]).unwrap_err();
+    assert!(
+        err.to_string().contains("does not store one scale"),
+        "{err}"
+    );
+    let err = any.write(TensorType::Q4_1, &mut [0; 18]).unwrap_err();
+    assert!(err.to_string().contains("20 bytes, not 18"), "{err}");
+}
+
+#[test]
+fn sparse_blocks_are_written_as_they_are_read() {
+    for ty in [TensorType::Q4_2OF4, TensorType::Q4_4OF16] {
+        let sparsity = ty.sparsity().unwrap();
+        assert_eq!(QK / sparsity.kept * sparsity.group, ty.block_len());
+        assert_eq!(2 + QK * sparsity.field_bits() / 8, ty.block_bytes());
+        let code = |j: usize| (j % 16) as i8 - 8;
+        let spread = sparsity.group / sparsity.kept;
+        let index = |j: usize| j % sparsity.kept * spread + j % spread;
+        let written = SparseBlock::new(sparsity, 0x3c00, code, index);
+        let mut bytes = Vec::new();
+        written.write(&mut bytes);
+        let read = sparse_blocks(ty, &bytes).unwrap().next().unwrap();
+        assert_eq!(read, written);
+        let y = dequantize(ty, &bytes);
+        for j in 0..QK {
+            assert_eq!(read.code(j), code(j));
+            assert_eq!(y[read.column(j)], f32::from(code(j)), "{ty} field {j}");
+            let group = j / sparsity.kept * sparsity.group;
+            assert_eq!(read.column(j), group + index(j));
+        }
+        assert_eq!(first_disordered(ty, &bytes).unwrap(), None);
+        let twice = SparseBlock::new(sparsity, 0x3c00, code, |_| 1);
+        twice.write(&mut bytes);
+        assert_eq!(first_disordered(ty, &bytes).unwrap(), Some(1), "{ty}");
+    }
+    assert_eq!(
+        first_disordered(TensorType::Q4_1, &[0xff; 20]).unwrap(),
+        None
+    );
+    let err = sparse_blocks(TensorType::Q4_1, &[0; 20]).unwrap_err();
+    assert!(err.to_string().contains("the format is dense"), "{err}");
+}
+
+/// Plain rounding to the packed formats is off by at most half a step.
+#[test]
+fn packed_formats_round_to_the_nearest() {
+    let x: Vec<f32> = (0..QK).map(|j| (j as f32 * 0.7).sin()).collect();
+    for (ty, bits) in [
+        (TensorType::Q2_1, 2),
+        (TensorType::Q3_1, 3),
+        (TensorType::Q6_1, 6),
+    ] {
+        let mut bytes = vec![0; ty.block_bytes()];
+        quantize_row(ty, &x, &mut bytes).unwrap();
+        let step = 2.0 / ((1 << bits) - 1) as f32;
+        for (x, y) in x.iter().zip(dequantize(ty, &bytes)) {
+            assert!((x - y).abs() < step * 0.51, "{ty}: {x} became {y}");
+        }
+    }
+}
+
+#[test]
 fn floats_by_hand() {
     assert_eq!(dequantize(TensorType::F32, &1.5f32.to_le_bytes()), [1.5]);
     assert_eq!(
@@ -179,7 +326,7 @@ fn quantized_blocks_equal_those_of_the_reference() {
     let err = quantize_row(TensorType::Q6_K, &[0.0; 256], &mut [0; 210]).unwrap_err();
     assert!(
         err.to_string()
-            .contains("read, not written\nhint: choose F32"),
+            .contains("read, not quantized to\nhint: choose F32"),
         "{err}"
     );
     let err = quantize_row(TensorType::Q8_0, &[0.0; 31], &mut [0; 34]).unwrap_err();
@@ -225,6 +372,9 @@ fn non_finite_fields_are_found() {
         assert_eq!(find(ty, at, 4000.0), None, "{ty}");
     }
     for ty in [
+        TensorType::Q2_1,
+        TensorType::Q3_1,
+        TensorType::Q6_1,
         TensorType::Q4_1,
         TensorType::Q5_1,
         TensorType::Q4_K,

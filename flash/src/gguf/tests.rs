@@ -98,6 +98,23 @@ fn bad_scales_are_named() {
     );
 }
 
+/// Formats of this project keep their numbers, which no ggml type has.
+#[test]
+fn own_formats_survive_a_file() {
+    use TensorType::{Q2_1, Q3_1, Q4_2OF4, Q4_4OF16, Q6_1};
+    let own = [Q2_1, Q3_1, Q6_1, Q4_2OF4, Q4_4OF16];
+    let builder = own.into_iter().fold(Builder::new(), |builder, ty| {
+        let data = vec![0; ty.row_bytes(256).unwrap()];
+        builder.tensor(ty.name(), &[256], ty, data)
+    });
+    let model = Gguf::parse(builder.build().unwrap()).unwrap();
+    for (i, ty) in own.into_iter().enumerate() {
+        assert_eq!(ty.ggml_id(), 0x4c50_0000 + i as u32);
+        let view = model.tensor(ty.name()).unwrap();
+        assert_eq!((view.ty, view.elements()), (ty, 256));
+    }
+}
+
 #[test]
 fn alignment_is_honoured() {
     let file = small()

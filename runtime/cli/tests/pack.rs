@@ -229,7 +229,7 @@ fn wrong_usage_and_what_cannot_be() {
             exit code 2
             --- stdout
             --- stderr
-            error: invalid value 'Q9' for '--down-type <TYPE>': expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0
+            error: invalid value 'Q9' for '--down-type <TYPE>': no such format; choose F32, F16, BF16, Q8_0, Q6_1, Q5_0, Q5_1, Q4_0, Q4_1, Q3_1 or Q2_1
 
             For more information, try '--help'.
         "#]],
@@ -275,9 +275,9 @@ fn wrong_usage_and_what_cannot_be() {
             exit code 1
             --- stdout
             --- stderr
-            error: cannot pack `tiny`: Q4_K is a format that is read, not written
+            error: cannot pack `tiny`: Q4_K is a format that is read, not quantized to
 
-            hint: choose F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0
+            hint: choose F32, F16, BF16, Q8_0, Q6_1, Q5_0, Q5_1, Q4_0, Q4_1, Q3_1 or Q2_1
         "#]],
     );
     assert_eq!(fs::read_dir(at).expect("the folder").count(), 1);

@@ -22,19 +22,7 @@ impl Backend for Scalar {
         if is_float(tile.ty) {
             return float::tile(Portable, tile, x, out);
         }
-        for (r, row) in tile.rows.into_iter().enumerate() {
-            if r > 0 && row.as_ptr() == tile.rows[r - 1].as_ptr() {
-                // Rows past the end repeat the last one; nobody reads their results.
-                break;
-            }
-            out.iter_mut().for_each(|out| out[r] = 0.0);
-            for b in 0..x.blocks {
-                let block = coded(tile.ty, row, b);
-                for (t, out) in out[..x.count].iter_mut().enumerate() {
-                    out[r] += product(&block, x, t, b);
-                }
-            }
-        }
+        code_tile(tile, x, out);
     }
 
     fn dot_row(&self, ty: TensorType, row: &[u8], x: Tokens<'_>) -> f32 {
@@ -55,6 +43,25 @@ impl Backend for Scalar {
 /// Whether products with this type use f32 activations.
 pub(crate) fn is_float(ty: TensorType) -> bool {
     matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16)
+}
+
+/// A tile of a block format, block after block. Also what vector code uses for formats that have
+/// no unpacking of their own there.
+#[inline(always)]
+pub(crate) fn code_tile(tile: &Tile<'_>, x: Tokens<'_>, out: &mut [[f32; TILE_ROWS]]) {
+    for (r, row) in tile.rows.into_iter().enumerate() {
+        if r > 0 && row.as_ptr() == tile.rows[r - 1].as_ptr() {
+            // Rows past the end repeat the last one; nobody reads their results.
+            break;
+        }
+        out.iter_mut().for_each(|out| out[r] = 0.0);
+        for b in 0..x.blocks {
+            let block = coded(tile.ty, row, b);
+            for (t, out) in out[..x.count].iter_mut().enumerate() {
+                out[r] += product(&block, x, t, b);
+            }
+        }
+    }
 }
 
 /// One row times the only token of `x`.

@@ -459,8 +459,8 @@ impl Builder<'_> {
             None => TensorType::Q8_0,
         };
         if !block::can_quantize(ty) {
-            let hint = "choose F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0";
-            return fail(format!("{ty} is a format that is read, not written"), hint);
+            let problem = format!("{ty} is a format that is read, not quantized to");
+            return fail(problem, block::CAN_QUANTIZE);
         }
         // Columns of the down matrix are as long as its rows are many.
         if ty.row_bytes(down.rows).is_none() {

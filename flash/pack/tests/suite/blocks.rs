@@ -31,9 +31,18 @@ pub(crate) fn random_blocks(ty: TensorType, elements: usize, random: &mut Random
     data.iter_mut().for_each(|b| *b = random.next() as u8);
     let halves: &[usize] = match ty {
         TensorType::F32 | TensorType::BF16 => &[],
-        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q4_1
+        | TensorType::Q5_1
+        | TensorType::Q4_K
+        | TensorType::Q5_K
+        | TensorType::Q2_1
+        | TensorType::Q3_1
+        | TensorType::Q6_1 => &[0, 2],
         TensorType::Q6_K => &[208],
         TensorType::F16 | TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[0],
+        TensorType::Q4_2OF4 | TensorType::Q4_4OF16 => {
+            unreachable!("random columns would not ascend")
+        }
     };
     for block in data.chunks_exact_mut(ty.block_bytes()) {
         for &at in halves {

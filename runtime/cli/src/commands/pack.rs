@@ -4,7 +4,7 @@ use super::JSON_SCHEMA;
 use super::engine::storage;
 use crate::output::{WrongUsage, bar, bytes, grouped, note, print, table};
 use anyhow::{Result, bail};
-use lampyris_flash::TensorType;
+use lampyris_flash::{TensorType, block::CAN_QUANTIZE};
 use lampyris_io::probe::Origin;
 use lampyris_pack::{Forecast, Layout, Options, Packed, Plan, Report, Requantized, Statistics};
 use lampyris_runtime::sparse::SparseOptions;
@@ -53,7 +53,7 @@ enum LayoutArg {
 
 fn tensor_type(name: &str) -> Result<TensorType, String> {
     let found = TensorType::all().find(|ty| ty.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| "expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0".to_owned())
+    found.ok_or_else(|| format!("no such format; {CAN_QUANTIZE}"))
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

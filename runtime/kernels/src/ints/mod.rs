@@ -113,6 +113,11 @@ macro_rules! int_backend {
             }
 
             #[target_feature(enable = $feature)]
+            fn plain(tile: &Tile<'_>, x: Tokens<'_>, out: &mut Out) {
+                crate::scalar::code_tile(tile, x, out);
+            }
+
+            #[target_feature(enable = $feature)]
             fn by_count<F: Format>(tile: &Tile<'_>, x: Tokens<'_>, out: &mut Out) {
                 match x.count {
                     1 => direct::<F, 1>(tile, x, out),
@@ -138,6 +143,11 @@ macro_rules! int_backend {
                     TensorType::Q4_K => by_count::<ints::Q4_K>(tile, x, out),
                     TensorType::Q5_K => by_count::<ints::Q5_K>(tile, x, out),
                     TensorType::Q6_K => by_count::<ints::Q6_K>(tile, x, out),
+                    TensorType::Q2_1
+                    | TensorType::Q3_1
+                    | TensorType::Q6_1
+                    | TensorType::Q4_2OF4
+                    | TensorType::Q4_4OF16 => plain(tile, x, out),
                 }
             }
         }

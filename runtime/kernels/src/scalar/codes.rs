@@ -43,6 +43,11 @@ pub(crate) fn coded(ty: TensorType, row: &[u8], index: usize) -> Coded {
             with_six_bit_scales(block, part, codes)
         }
         TensorType::Q6_K => six_bit(block, part),
+        TensorType::Q2_1 | TensorType::Q3_1 | TensorType::Q6_1 => {
+            simple(block, true, packed_codes(&block[4..]))
+        }
+        TensorType::Q4_2OF4 => simple(block, false, kept_codes::<2, 4, 6>(&block[2..], part)),
+        TensorType::Q4_4OF16 => simple(block, false, kept_codes::<4, 16, 8>(&block[2..], part)),
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
             unreachable!("float formats have no codes")
         }
@@ -73,6 +78,39 @@ fn five_bits(bytes: &[u8]) -> [i8; BLOCK] {
     let mut codes = nibbles(&bytes[4..]);
     for (j, code) in codes.iter_mut().enumerate() {
         *code |= ((bytes[j / 8] >> (j % 8) & 1) << 4) as i8;
+    }
+    codes
+}
+
+/// Unsigned codes of fewer than eight bits, one after another.
+#[inline(always)]
+fn packed_codes(bytes: &[u8]) -> [i8; BLOCK] {
+    let bits = bytes.len() * 8 / BLOCK;
+    std::array::from_fn(|j| field(bytes, bits, j) as i8)
+}
+
+/// Bits `bits * j .. bits * (j + 1)`, little-endian; at most eight.
+#[inline(always)]
+fn field(bytes: &[u8], bits: usize, j: usize) -> u8 {
+    let at = bits * j;
+    let high = bytes
+        .get(at / 8 + 1)
+        .map_or(0, |&byte| u16::from(byte) << 8);
+    let pair = u16::from(bytes[at / 8]) | high;
+    (pair >> (at % 8)) as u8 & (0xff >> (8 - bits))
+}
+
+/// 32 columns of a sparse block, of which each `GROUP` keep `KEPT`: zeros where none is kept.
+#[inline(always)]
+fn kept_codes<const KEPT: usize, const GROUP: usize, const BITS: usize>(
+    bytes: &[u8],
+    part: usize,
+) -> [i8; BLOCK] {
+    let mut codes = [0; BLOCK];
+    let fields = BLOCK / GROUP * KEPT;
+    for j in 0..fields {
+        let field = field(bytes, BITS, part * fields + j);
+        codes[GROUP * (j / KEPT) + usize::from(field >> 4)] = (field << 4) as i8 >> 4;
     }
     codes
 }

@@ -81,7 +81,11 @@ fn code_byte(kind: Kind, rng: &mut Rng) -> u8 {
 /// Where a block holds binary16 numbers.
 fn scale_places(ty: TensorType) -> &'static [usize] {
     match ty {
-        TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => &[0],
+        TensorType::Q4_0
+        | TensorType::Q5_0
+        | TensorType::Q8_0
+        | TensorType::Q4_2OF4
+        | TensorType::Q4_4OF16 => &[0],
         TensorType::Q6_K => &[208],
         _ => &[0, 2],
     }
