@@ -7,8 +7,9 @@ use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE};
 use half::f16;
 use lampyris_bundle::writer::FileWriter;
 use lampyris_flash::TensorView;
+use lampyris_flash::block::SparseBlock;
 use lampyris_import::Model;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, pack_code};
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, Sparsity, TILE_ROWS, pack_code};
 
 /// What re-quantization did to a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +151,20 @@ fn write_row(
         }
         return Ok(());
     }
+    if matrix.format.sparsity != Sparsity::Dense {
+        for (k, block) in view.row_sparse(source)?.enumerate() {
+            if !f16::from_bits(block.scale).is_finite() {
+                return Err(not_finite());
+            }
+            put(
+                &mut group[k * tile..][..tile],
+                bits,
+                r,
+                &fields(&block, matrix.format.bits),
+            );
+        }
+        return Ok(());
+    }
     for (k, block) in view.row_codes(source)?.enumerate() {
         if !f16::from_bits(block.scale).is_finite() || !f16::from_bits(block.min).is_finite() {
             return Err(not_finite());
@@ -162,6 +177,20 @@ fn write_row(
         put(&mut group[k * tile..][..tile], bits, r, &cell);
     }
     Ok(())
+}
+
+/// The fields of a sparse block, with codes of `code_bits` bits.
+fn fields(block: &SparseBlock, code_bits: usize) -> Cell {
+    let codes = std::array::from_fn(|j| {
+        let index = block.column(j) % block.sparsity.group;
+        let code = i16::from(block.code(j)) & ((1 << code_bits) - 1);
+        code | (index << code_bits) as i16
+    });
+    Cell {
+        codes,
+        scale: block.scale,
+        min: 0,
+    }
 }
 
 fn put(tile: &mut [u8], bits: usize, r: usize, cell: &Cell) {
@@ -212,6 +241,7 @@ fn requantize(block: &[f32], error: &mut ErrorPower) -> Option<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lampyris_flash::TensorType;
     use lampyris_isa::format::unpack_code;
 
     #[test]
@@ -239,6 +269,31 @@ mod tests {
                 assert_eq!(unpack_code(row, bits, j), want);
             }
             assert_eq!(tile[12..16], [0x34, 0x12, 0x78, 0x56]);
+        }
+    }
+
+    #[test]
+    fn sparse_fields_keep_codes_and_places_in_wider_fields() {
+        for (ty, sparsity, code_bits) in [
+            (TensorType::Q4_2OF4, Sparsity::S2Of4, 4),
+            (TensorType::Q4_2OF4, Sparsity::S2Of4, 6),
+            (TensorType::Q4_4OF16, Sparsity::S4Of16, 4),
+        ] {
+            let pattern = ty.sparsity().unwrap();
+            let code = |j: usize| (j % 16) as i8 - 8;
+            let index = |j: usize| (3 * j + 1) % pattern.group;
+            let block = SparseBlock::new(pattern, 0x3c00, code, index);
+            let cell = fields(&block, code_bits);
+            let field_bits = code_bits + sparsity.index_bits();
+            let mut tile = vec![0; lampyris_isa::format::tile_bytes(field_bits, true)];
+            put(&mut tile, field_bits, 5, &cell);
+            let row = &tile[HEADER_BYTES + 5 * 4 * field_bits..][..4 * field_bits];
+            for j in 0..BLOCK {
+                let field = unpack_code(row, field_bits, j);
+                let (found, at) = sparsity.split(field, code_bits);
+                assert_eq!((found, at), (code(j).into(), index(j)), "{ty}, field {j}");
+                assert_eq!(sparsity.column(j, at), block.column(j));
+            }
         }
     }
 

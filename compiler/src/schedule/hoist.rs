@@ -56,9 +56,8 @@ pub(super) fn hoist_loads(items: Vec<Item>, queue_depth: usize) -> Vec<Item> {
         }
         // Something that the waiting loads must stay ahead of.
         let written = registers(&item.op.insn).1;
-        let bound = |load: &Item| {
-            conflict(&load.op, &item.op) || registers(&load.op.insn).0 & written != 0
-        };
+        let bound =
+            |load: &Item| conflict(&load.op, &item.op) || registers(&load.op.insn).0 & written != 0;
         if group.iter().any(bound) {
             out.place(std::mem::take(&mut group));
         }
@@ -115,7 +114,9 @@ impl Hoisted {
     /// instruction that drains the stream is dispatched.
     fn place(&mut self, group: Vec<Item>) {
         let mut carried = Carried {
-            reads: group.iter().fold(0, |m, load| m | registers(&load.op.insn).0),
+            reads: group
+                .iter()
+                .fold(0, |m, load| m | registers(&load.op.insn).0),
             ..Carried::default()
         };
         let (mut at, mut taken) = (self.items.len(), 0);

@@ -48,7 +48,11 @@ pub(super) fn roll(items: Vec<Item>, loops: &[Loop]) -> Option<Vec<Node>> {
         if l.count as usize > l.copies {
             let starts = starts(&items, of, l.copies)?;
             let steady = steady(&items, of, &starts)?;
-            cuts.push((starts[steady.from], starts[steady.from + 1], starts[steady.to + 1]));
+            cuts.push((
+                starts[steady.from],
+                starts[steady.from + 1],
+                starts[steady.to + 1],
+            ));
         } else {
             cuts.push((0, 0, 0));
         }
