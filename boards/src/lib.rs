@@ -46,7 +46,7 @@ pub use hardware::Hardware;
 
 use hardware::{Clock, Link, Memory, OutOfRange, Part, Pins};
 use lampyris_isa::HwConfig;
-use lampyris_isa::config::ConfigError;
+use lampyris_isa::config::{ConfigError, weight_bits_mask};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +142,16 @@ pub enum Error {
         /// Frequencies.
         source: pll::NoDividers,
     },
+    /// `weight_bits` is no list of widths that the accelerator can have.
+    #[error(
+        "{file}: `weight_bits` is {found:?}\n\nhint: list widths out of 2, 3, 4, 5, 6 and 8, with 4 and 8 among them"
+    )]
+    Widths {
+        /// File.
+        file: String,
+        /// List.
+        found: Vec<u32>,
+    },
     /// A parameter is out of range.
     #[error("{file}: {source}\n\nhint: correct the value under [accel]")]
     Config {
@@ -172,11 +182,29 @@ macro_rules! accel {
     ($($field:ident),*) => {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Accel { $( $field: Option<u32>, )* }
+        struct Accel {
+            weight_bits: Option<Vec<u32>>,
+            $( $field: Option<u32>, )*
+        }
 
         impl Accel {
-            fn apply(&self, base: HwConfig) -> HwConfig {
-                HwConfig { $( $field: self.$field.unwrap_or(base.$field), )* }
+            fn apply(&self, file: &str, base: HwConfig) -> Result<HwConfig, Error> {
+                let weight_bits = match &self.weight_bits {
+                    None => base.weight_bits,
+                    Some(widths) => weight_bits_mask(widths).ok_or_else(|| Error::Widths {
+                        file: file.into(),
+                        found: widths.clone(),
+                    })?,
+                };
+                let config = HwConfig {
+                    weight_bits,
+                    $( $field: self.$field.unwrap_or(base.$field), )*
+                };
+                config.check().map_err(|source| Error::Config {
+                    file: file.into(),
+                    source,
+                })?;
+                Ok(config)
             }
         }
     };
@@ -192,6 +220,7 @@ accel!(
     stream_beats,
     icache_lines,
     queue_depth,
+    sparsity,
     clock_khz
 );
 
@@ -234,11 +263,7 @@ impl Board {
             file: file.into(),
             found: parsed.inherit.clone(),
         })?;
-        let config = parsed.accel.apply(base);
-        config.check().map_err(|source| Error::Config {
-            file: file.into(),
-            source,
-        })?;
+        let config = parsed.accel.apply(file, base)?;
         Ok(Board {
             hardware: parsed.hardware(file, &config, pins)?,
             name: parsed.name,
@@ -376,6 +401,27 @@ mod tests {
             range.starts_with("x.toml: `mac_rows` is 3, allowed: 1, 2, 4, 8 or 16"),
             "{range}"
         );
+        for list in ["4, 7, 8", "4, 5", "4, 8, 40"] {
+            let message = parse(&format!("{head}[accel]\nweight_bits = [{list}]\n"));
+            assert!(
+                message.starts_with(&format!("x.toml: `weight_bits` is [{list}]\n\nhint: ")),
+                "{message}"
+            );
+        }
+        let sparse = parse(&format!("{head}[accel]\nsparsity = 3\n"));
+        assert!(
+            sparse.contains("`sparsity` is 3, allowed: 0, 1 or 2"),
+            "{sparse}"
+        );
+    }
+
+    #[test]
+    fn widths_come_as_a_list() {
+        let text =
+            "name = \"x\"\ninherit = \"small\"\n[accel]\nweight_bits = [8, 5, 4]\nsparsity = 1\n";
+        let config = parse_text(text).unwrap().config;
+        assert_eq!(config.weight_widths().collect::<Vec<_>>(), [4, 5, 8]);
+        assert_eq!(config.sparsity, 1);
     }
 
     const PARTS: &str = "[part.ecp5]\ndevice = \"LFE5U-85F\"\npackage = \"CABGA381\"\nspeed = 6\n";

@@ -147,10 +147,12 @@ impl Bump {
         }
     }
 
-    fn blocks(&mut self, count: usize, each: usize) -> Blocks {
+    /// `count` vectors of `each` blocks, rounded up to `align` and beginning at its multiples.
+    fn blocks(&mut self, count: usize, each: usize, align: usize) -> Blocks {
+        let each = each.next_multiple_of(align);
         let total = (count * each) as u64;
-        let at = self.next;
-        self.next += total;
+        let at = self.next.next_multiple_of(align as u64);
+        self.next = at + total;
         self.top = self.top.max(self.next);
         let narrow = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
         Blocks {
@@ -176,20 +178,25 @@ const SEARCH_PARTS: usize = 16;
 /// Most buffers for value scales.
 pub const SCALE_TURNS: usize = 4;
 
-/// Plans for as many tokens as fit, then for as many buffers of value scales.
+/// Plans for as many tokens as fit, then for as many buffers of value scales. Inputs of linear layers begin and end at multiples of `span`
+/// blocks.
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
-pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize) -> Result<Buffers> {
+pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) -> Result<Buffers> {
     let mut tokens = hw.max_tokens as usize;
     loop {
         let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;
-        let plans = (2..=SCALE_TURNS).map(|turns| plan_for(spec, hw, context, tokens, turns));
-        if let Some(plan) = plans.rev().find(fits) {
+        let plan_with = |turns| {
+            let mut plan = plan_for(spec, hw, context, tokens, turns);
+            plan_blocks(&mut plan, spec, hw, context, span);
+            plan
+        };
+        if let Some(plan) = (2..=SCALE_TURNS).rev().map(plan_with).find(fits) {
             return Ok(plan);
         }
         if tokens == 1 {
-            return Err(too_large(&plan_for(spec, hw, context, 1, 2), hw));
+            return Err(too_large(&plan_with(2), hw));
         }
         tokens -= 1;
     }
@@ -244,7 +251,6 @@ fn plan_for(
     vmem.next = phase;
     b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
     b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
-    plan_blocks(&mut b, spec, hw, context, tokens);
     b
 }
 
@@ -325,7 +331,8 @@ fn plan_attention(
     }
 }
 
-fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) {
+fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) {
+    let tokens = b.tokens as usize;
     let mut xbuf = Bump { next: 0, top: 0 };
     let group = spec
         .layers
@@ -333,18 +340,18 @@ fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize,
         .map(|l| group_rows(l, hw))
         .max()
         .unwrap_or(1);
-    b.xb_h = xbuf.blocks(tokens, blocks(spec.d_model));
+    b.xb_h = xbuf.blocks(tokens, blocks(spec.d_model), span);
     let phase = xbuf.next;
-    b.xb_attn = xbuf.blocks(tokens, blocks(widest(spec, LayerSpec::attn_width)));
+    b.xb_attn = xbuf.blocks(tokens, blocks(widest(spec, LayerSpec::attn_width)), span);
     let head_k = blocks(widest(spec, |l| l.head_dim_k));
     let head_v = blocks(widest(spec, |l| l.head_dim_v));
-    b.xb_q = xbuf.blocks(widest(spec, |l| l.n_heads), head_k);
-    b.xb_k = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_k);
-    b.xb_v = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_v);
+    b.xb_q = xbuf.blocks(widest(spec, |l| l.n_heads), head_k, 1);
+    b.xb_k = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_k, 1);
+    b.xb_v = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_v, 1);
     for p in &mut b.xb_p {
-        *p = xbuf.blocks(group, context.div_ceil(BLOCK));
+        *p = xbuf.blocks(group, context.div_ceil(BLOCK), 1);
     }
     xbuf.next = phase;
-    b.xb_ffn = xbuf.blocks(tokens, blocks(widest(spec, |l| l.ffn_dim)));
+    b.xb_ffn = xbuf.blocks(tokens, blocks(widest(spec, |l| l.ffn_dim)), span);
     b.xbuf_blocks = u32::try_from(xbuf.top).unwrap_or(u32::MAX);
 }

@@ -1,12 +1,13 @@
 //! The constant image: where every weight lies in DRAM, in the order in which it is read.
 
 use crate::error::{Error, Result};
-use lampyris_flash::TensorType;
+use crate::format::{self, TileFormat};
 use lampyris_import::Model;
 use lampyris_import::arch::LayerSpec;
 use lampyris_import::graph::Op;
 use lampyris_import::source::TensorRef;
-use lampyris_isa::format::{CHUNK_BYTES, blocks, matrix_bytes, row_groups};
+use lampyris_isa::HwConfig;
+use lampyris_isa::format::{CHUNK_BYTES, Sparsity, matrix_bytes, row_groups, tiles};
 
 /// Byte address of the constants; the program lies below.
 pub const WEIGHTS_BASE: u64 = 1 << 20;
@@ -20,8 +21,8 @@ pub struct Matrix {
     pub rows: usize,
     /// Columns: the length of the reduction.
     pub cols: usize,
-    /// Bits of a code.
-    pub bits: usize,
+    /// Form of the tiles.
+    pub format: TileFormat,
     /// Byte address of the first tile.
     pub addr: u64,
 }
@@ -29,12 +30,23 @@ pub struct Matrix {
 impl Matrix {
     /// Bytes of all tiles.
     pub fn bytes(&self) -> u64 {
-        matrix_bytes(self.rows, self.cols, self.bits) as u64
+        let TileFormat { bits, sparsity } = self.format;
+        matrix_bytes(self.rows, self.cols, bits, sparsity) as u64
     }
 
-    /// Blocks along the reduction.
+    /// Tiles along the reduction.
+    pub fn tiles(&self) -> usize {
+        tiles(self.cols, self.format.sparsity)
+    }
+
+    /// Activation blocks along the reduction, with those that complete the last tile.
     pub fn blocks(&self) -> usize {
-        blocks(self.cols)
+        self.tiles() * self.format.sparsity.span()
+    }
+
+    /// Multiplications for one vector, without padding.
+    pub fn macs(&self) -> u64 {
+        (self.rows * self.cols / self.format.sparsity.span()) as u64
     }
 
     /// Row groups.
@@ -120,6 +132,16 @@ pub struct Layer {
     pub down: Linear,
 }
 
+impl Layer {
+    /// The linear layers in the order of their weights.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        [&self.k, &self.v, &self.q, &self.o]
+            .into_iter()
+            .chain(&self.gate)
+            .chain([&self.up, &self.down])
+    }
+}
+
 /// Consecutive layers of the same shape and formats: one loop.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -158,22 +180,29 @@ pub struct Image {
     pub bytes: u64,
 }
 
-/// Width of the codes that keep a stored type without loss, or 8 for re-quantized types.
-pub fn code_bits(ty: TensorType) -> usize {
-    match ty {
-        TensorType::Q4_0 | TensorType::Q4_1 => 4,
-        _ => 8,
+impl Image {
+    /// Multiplications of the linear layers and the output projection for one token.
+    pub fn macs(&self) -> u64 {
+        let layers = self.runs.iter().map(|run| {
+            let macs = run.layer.linears().map(|l| l.matrix.macs());
+            run.count as u64 * macs.sum::<u64>()
+        });
+        layers.sum::<u64>() + self.head.macs()
     }
-}
 
-/// Whether packing re-quantizes a stored type.
-pub fn is_requantized(ty: TensorType) -> bool {
-    use TensorType::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-    !matches!(ty, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+    /// Most activation blocks that a tile spans.
+    pub fn span(&self) -> usize {
+        let matrices = self.items.iter().map(|item| match item {
+            Item::Matrix(matrix) => matrix.format.sparsity.span(),
+            Item::Floats(_) => 1,
+        });
+        matrices.max().unwrap_or(1)
+    }
 }
 
 struct Builder<'a> {
     model: &'a Model,
+    hw: &'a HwConfig,
     items: Vec<Item>,
     next: u64,
 }
@@ -186,18 +215,21 @@ impl Builder<'_> {
     }
 
     fn matrix(&mut self, tensor: &TensorRef, rows: usize, cols: usize) -> Result<Matrix> {
-        let ty = self.model.tensor_view(tensor)?.ty;
-        let bits = code_bits(ty);
-        let addr = self.take(matrix_bytes(rows, cols, bits) as u64);
-        let matrix = Matrix {
+        let mut matrix = Matrix {
             tensor: tensor.clone(),
             rows,
             cols,
-            bits,
-            addr,
+            format: self.format(tensor)?,
+            addr: 0,
         };
+        matrix.addr = self.take(matrix.bytes());
         self.items.push(Item::Matrix(matrix.clone()));
         Ok(matrix)
+    }
+
+    fn format(&self, tensor: &TensorRef) -> Result<TileFormat> {
+        let view = self.model.tensor_view(tensor)?;
+        format::tiles_of(&tensor.name, view.ty, self.hw)
     }
 
     fn floats(&mut self, source: FloatSource, len: usize) -> Floats {
@@ -268,15 +300,15 @@ impl Builder<'_> {
     }
 
     /// What must be equal for two layers to share the body of a loop.
-    fn shape(&self, index: usize) -> Result<(LayerSpec, Vec<usize>)> {
+    fn shape(&self, index: usize) -> Result<(LayerSpec, Vec<TileFormat>)> {
         let graph = self.model.graph();
-        let mut bits = Vec::new();
+        let mut formats = Vec::new();
         for (_, node) in graph.nodes().filter(|(_, n)| n.layer == Some(index)) {
             if let Op::Linear { weight, .. } = &node.op {
-                bits.push(code_bits(self.model.tensor_view(weight)?.ty));
+                formats.push(self.format(weight)?);
             }
         }
-        Ok((self.model.spec().layers[index].clone(), bits))
+        Ok((self.model.spec().layers[index].clone(), formats))
     }
 
     fn runs(&mut self) -> Result<Vec<Run>> {
@@ -316,11 +348,12 @@ fn unexpected(name: &str, op: &Op) -> Error {
 /// Lays out the constants of a model for `context` positions.
 ///
 /// # Errors
-/// A tensor cannot be read.
-pub fn plan(model: &Model, context: usize) -> Result<Image> {
+/// A tensor cannot be read or needs tiles that the configuration lacks; a sparse embedding.
+pub fn plan(model: &Model, hw: &HwConfig, context: usize) -> Result<Image> {
     let spec = model.spec();
     let mut b = Builder {
         model,
+        hw,
         items: Vec::new(),
         next: WEIGHTS_BASE,
     };
@@ -362,6 +395,16 @@ pub fn plan(model: &Model, context: usize) -> Result<Image> {
         Op::Embed { table } => b.matrix(&table, spec.vocab_size, spec.d_model)?,
         other => return Err(unexpected("token_embd", &other)),
     };
+    if embedding.format.sparsity != Sparsity::Dense {
+        return Err(Error::unsupported(
+            format!("tensor `{}`", embedding.tensor.name),
+            format!(
+                "is {}, but embeddings are read row by row",
+                embedding.format
+            ),
+            "keep the embedding dense, also where it serves as output projection",
+        ));
+    }
     let bytes = b.next - WEIGHTS_BASE;
     Ok(Image {
         constants,

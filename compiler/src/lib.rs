@@ -1,12 +1,14 @@
 //! Graph to a compiled directory: plan buffers and constants, lower to instructions, schedule,
 //! pack weights, write the bundle.
 //!
-//! The flow is straight: [`image::plan`] and [`buffers::plan`] decide where everything lies,
+//! The flow is straight: [`image::plan`] and [`buffers::plan`] decide where everything lies (in
+//! tiles as [`format`] says),
 //! [`lower`] emits a tree of instructions, [`schedule`] orders loads and adds semaphores,
 //! [`program`] flattens, [`pack`] writes weights, and [`compile`] puts the parts together.
 
 pub mod buffers;
 pub mod error;
+pub mod format;
 pub mod image;
 pub mod lower;
 pub mod pack;
@@ -16,4 +18,4 @@ pub mod schedule;
 mod output;
 
 pub use error::{Error, Result};
-pub use output::{Compiled, Options, Plan, Tokenization, compile, plan};
+pub use output::{Compiled, Options, Plan, Tokenization, Widened, compile, plan};

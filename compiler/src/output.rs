@@ -2,7 +2,8 @@
 
 use crate::buffers::{self, Buffers};
 use crate::error::{Error, Result};
-use crate::image::{self, Image, WEIGHTS_BASE};
+use crate::format::stored;
+use crate::image::{self, Image, Item, WEIGHTS_BASE};
 use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
 use crate::pack::{self, Requantized};
 use crate::program::Code;
@@ -55,6 +56,46 @@ pub struct Compiled {
     pub manifest: Manifest,
     /// Tensors that were not kept losslessly.
     pub requantized: Vec<Requantized>,
+    /// Types whose codes became wider, without loss.
+    pub widened: Vec<Widened>,
+}
+
+/// Tensors of a type whose width the configuration lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Widened {
+    /// Stored type.
+    pub from: &'static str,
+    /// Bits of a stored code.
+    pub stored_bits: usize,
+    /// Bits of a code in the tiles.
+    pub bits: usize,
+    /// Tensors.
+    pub tensors: usize,
+}
+
+/// What the tiles of an image keep in more bits than are stored, by stored type.
+fn widened(model: &Model, image: &Image) -> Result<Vec<Widened>> {
+    let mut found: Vec<Widened> = Vec::new();
+    for item in &image.items {
+        let Item::Matrix(matrix) = item else {
+            continue;
+        };
+        let ty = model.tensor_view(&matrix.tensor)?.ty;
+        let (Some(stored), bits) = (stored(ty), matrix.format.bits) else {
+            continue;
+        };
+        match found.iter_mut().find(|w| w.from == ty.name()) {
+            Some(of_type) => of_type.tensors += 1,
+            None if stored.bits != bits => found.push(Widened {
+                from: ty.name(),
+                stored_bits: stored.bits,
+                bits,
+                tensors: 1,
+            }),
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
@@ -111,8 +152,8 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
             "the model was made for fewer positions; choose 1 to its context length (see `lampyris inspect`)",
         ));
     }
-    let buffers = buffers::plan(spec, &options.config, options.context)?;
-    let image = image::plan(model, options.context)?;
+    let image = image::plan(model, &options.config, options.context)?;
+    let buffers = buffers::plan(spec, &options.config, options.context, image.span())?;
     let (data, mut regions) = data_map(model, &image, options.context);
     let lowering = Lowering {
         spec,
@@ -206,6 +247,7 @@ pub fn compile(
     Ok(Compiled {
         manifest,
         requantized,
+        widened: widened(model, &plan.image)?,
     })
 }
 

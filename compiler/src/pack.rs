@@ -2,12 +2,14 @@
 //! minimum per block of 32, re-quantized to 8 bits for the others.
 
 use crate::error::{Error, Result};
-use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE, is_requantized};
+use crate::format::stored;
+use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE};
 use half::f16;
 use lampyris_bundle::writer::FileWriter;
 use lampyris_flash::TensorView;
+use lampyris_flash::block::SparseBlock;
 use lampyris_import::Model;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, pack_code, tile_bytes};
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, Sparsity, TILE_ROWS, pack_code};
 
 /// What re-quantization did to a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +89,7 @@ fn write_values(values: &[f32], out: &mut FileWriter) -> Result<()> {
     Ok(out.write(&bytes)?)
 }
 
-/// One row of a tile before packing: codes, scale and minimum of a block of 32.
+/// One row of a tile before packing: codes (fields if sparse), scale and minimum.
 struct Cell {
     codes: [i16; BLOCK],
     scale: u16,
@@ -107,7 +109,7 @@ fn write_matrix(
     out: &mut FileWriter,
 ) -> Result<Option<Requantized>> {
     let view = model.tensor_view(&matrix.tensor)?;
-    let mut group = vec![0u8; matrix.blocks() * tile_bytes(matrix.bits, true)];
+    let mut group = vec![0u8; matrix.tiles() * matrix.format.tile_bytes()];
     let mut error = ErrorPower::default();
     for first in (0..matrix.rows).step_by(TILE_ROWS) {
         group.fill(0);
@@ -117,7 +119,7 @@ fn write_matrix(
         }
         out.write(&group)?;
     }
-    let requantized = is_requantized(view.ty).then(|| Requantized {
+    let requantized = stored(view.ty).is_none().then(|| Requantized {
         tensor: matrix.tensor.name.clone(),
         from: view.ty.name(),
         relative_error: (error.error / error.power.max(f64::MIN_POSITIVE)).sqrt(),
@@ -133,18 +135,33 @@ fn write_row(
     group: &mut [u8],
     error: &mut ErrorPower,
 ) -> Result<()> {
-    let tile = tile_bytes(matrix.bits, true);
+    let tile = matrix.format.tile_bytes();
+    let bits = matrix.format.field_bits();
     let not_finite = || Error::NotFinite {
         tensor: view.name.to_owned(),
         ty: view.ty,
         row: source,
     };
-    if is_requantized(view.ty) {
+    if stored(view.ty).is_none() {
         let mut values = vec![0.0; matrix.cols.next_multiple_of(BLOCK)];
         view.dequantize_row(source, &mut values[..matrix.cols])?;
         for (k, block) in values.chunks_exact(BLOCK).enumerate() {
             let cell = requantize(block, error).ok_or_else(not_finite)?;
-            put(&mut group[k * tile..][..tile], matrix.bits, r, &cell);
+            put(&mut group[k * tile..][..tile], bits, r, &cell);
+        }
+        return Ok(());
+    }
+    if matrix.format.sparsity != Sparsity::Dense {
+        for (k, block) in view.row_sparse(source)?.enumerate() {
+            if !f16::from_bits(block.scale).is_finite() {
+                return Err(not_finite());
+            }
+            put(
+                &mut group[k * tile..][..tile],
+                bits,
+                r,
+                &fields(&block, matrix.format.bits),
+            );
         }
         return Ok(());
     }
@@ -157,9 +174,23 @@ fn write_row(
             scale: block.scale,
             min: block.min,
         };
-        put(&mut group[k * tile..][..tile], matrix.bits, r, &cell);
+        put(&mut group[k * tile..][..tile], bits, r, &cell);
     }
     Ok(())
+}
+
+/// The fields of a sparse block, with codes of `code_bits` bits.
+fn fields(block: &SparseBlock, code_bits: usize) -> Cell {
+    let codes = std::array::from_fn(|j| {
+        let index = block.column(j) % block.sparsity.group;
+        let code = i16::from(block.code(j)) & ((1 << code_bits) - 1);
+        code | (index << code_bits) as i16
+    });
+    Cell {
+        codes,
+        scale: block.scale,
+        min: 0,
+    }
 }
 
 fn put(tile: &mut [u8], bits: usize, r: usize, cell: &Cell) {
@@ -210,13 +241,14 @@ fn requantize(block: &[f32], error: &mut ErrorPower) -> Option<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lampyris_flash::TensorType;
     use lampyris_isa::format::unpack_code;
 
     #[test]
     fn put_agrees_with_the_format_for_every_width() {
         for bits in [2, 3, 4, 5, 6, 8] {
             let codes = std::array::from_fn(|j| (j as i16 * 5) & ((1 << bits) - 1));
-            let mut tile = vec![0; tile_bytes(bits, true)];
+            let mut tile = vec![0; lampyris_isa::format::tile_bytes(bits, true)];
             put(
                 &mut tile,
                 bits,
@@ -237,6 +269,31 @@ mod tests {
                 assert_eq!(unpack_code(row, bits, j), want);
             }
             assert_eq!(tile[12..16], [0x34, 0x12, 0x78, 0x56]);
+        }
+    }
+
+    #[test]
+    fn sparse_fields_keep_codes_and_places_in_wider_fields() {
+        for (ty, sparsity, code_bits) in [
+            (TensorType::Q4_2OF4, Sparsity::S2Of4, 4),
+            (TensorType::Q4_2OF4, Sparsity::S2Of4, 6),
+            (TensorType::Q4_4OF16, Sparsity::S4Of16, 4),
+        ] {
+            let pattern = ty.sparsity().unwrap();
+            let code = |j: usize| (j % 16) as i8 - 8;
+            let index = |j: usize| (3 * j + 1) % pattern.group;
+            let block = SparseBlock::new(pattern, 0x3c00, code, index);
+            let cell = fields(&block, code_bits);
+            let field_bits = code_bits + sparsity.index_bits();
+            let mut tile = vec![0; lampyris_isa::format::tile_bytes(field_bits, true)];
+            put(&mut tile, field_bits, 5, &cell);
+            let row = &tile[HEADER_BYTES + 5 * 4 * field_bits..][..4 * field_bits];
+            for j in 0..BLOCK {
+                let field = unpack_code(row, field_bits, j);
+                let (found, at) = sparsity.split(field, code_bits);
+                assert_eq!((found, at), (code(j).into(), index(j)), "{ty}, field {j}");
+                assert_eq!(sparsity.column(j, at), block.column(j));
+            }
         }
     }
 

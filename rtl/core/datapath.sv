@@ -15,7 +15,9 @@ module datapath
     parameter int unsigned MaxTokens   = 16,
     parameter int unsigned VmemWords   = 131072,
     parameter int unsigned XbufBlocks  = 4096,
-    parameter int unsigned StreamBeats = 1024
+    parameter int unsigned StreamBeats = 1024,
+    parameter int unsigned WeightBits  = 380,
+    parameter int unsigned Sparsity    = 2
 ) (
     input  wire logic                   clk_i,
     input  wire logic                   rst_ni,
@@ -69,6 +71,7 @@ module datapath
 );
   localparam int unsigned LineAw = $clog2(VmemWords / SfuLanes);
   localparam int unsigned XbufAw = $clog2(XbufBlocks);
+  localparam int unsigned XrdBlocks = Sparsity == 0 ? 1 : 4;
 
   typedef logic [LineAw-1:0]      line_t;
   typedef logic [SfuLanes-1:0]    mask_t;
@@ -84,7 +87,8 @@ module datapath
   words_t     vrd_data, mm_vwr_data, sfu_vwr_data, ld_vwr_data;
   logic       mm_xrd_valid, mm_xrd_ready, st_xrd_valid, st_xrd_ready, xwr_valid;
   logic [XbufAw-1:0] mm_xrd_addr, st_xrd_addr, xwr_addr;
-  act_block_t xrd_data, xwr_data;
+  act_block_t xwr_data;
+  act_block_t [XrdBlocks-1:0] xrd_data;
   logic       swr_valid, srd_valid, srd_ready;
   logic [AxiBits-1:0] swr_data, srd_data;
   logic [$clog2(StreamBeats+1)-1:0] stream_free;
@@ -131,7 +135,8 @@ module datapath
   assign trace_vwr_line_o = 18'(trace_line);
 
   xbuf #(
-      .XbufBlocks(XbufBlocks)
+      .XbufBlocks(XbufBlocks),
+      .Sparsity  (Sparsity)
   ) u_xbuf (
       .clk_i,
       .mm_xrd_valid_i(mm_xrd_valid),
@@ -225,7 +230,7 @@ module datapath
       .xrd_valid_o (st_xrd_valid),
       .xrd_addr_o  (st_xrd_addr),
       .xrd_ready_i (st_xrd_ready),
-      .xrd_data_i  (xrd_data),
+      .xrd_data_i  (xrd_data[0]),
       .awvalid_o   (st_awvalid_o),
       .awready_i   (st_awready_i),
       .awaddr_o    (st_awaddr_o),
@@ -246,7 +251,9 @@ module datapath
       .SfuLanes  (SfuLanes),
       .MaxTokens (MaxTokens),
       .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
+      .XbufBlocks(XbufBlocks),
+      .WeightBits(WeightBits),
+      .Sparsity  (Sparsity)
   ) u_mm (
       .clk_i,
       .rst_ni,
@@ -279,7 +286,9 @@ module datapath
   sfu_unit #(
       .SfuLanes  (SfuLanes),
       .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
+      .XbufBlocks(XbufBlocks),
+      .WeightBits(WeightBits),
+      .Sparsity  (Sparsity)
   ) u_sfu (
       .clk_i,
       .rst_ni,

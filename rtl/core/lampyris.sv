@@ -20,6 +20,8 @@ module lampyris
     parameter int unsigned StreamBeats = 1024,
     parameter int unsigned IcacheLines = 256,
     parameter int unsigned QueueDepth  = 8,
+    parameter int unsigned WeightBits  = 380,
+    parameter int unsigned Sparsity    = 2,
     parameter int unsigned ConfigHash  = 0
 ) (
     input  wire logic                   ap_clk,
@@ -214,7 +216,9 @@ module lampyris
       .MaxTokens  (MaxTokens),
       .VmemWords  (VmemWords),
       .XbufBlocks (XbufBlocks),
-      .StreamBeats(StreamBeats)
+      .StreamBeats(StreamBeats),
+      .WeightBits (WeightBits),
+      .Sparsity   (Sparsity)
   ) u_datapath (
       .clk_i,
       .rst_ni,

@@ -7,7 +7,7 @@
 
 package lampyris_isa_pkg;
   localparam logic [31:0] IdValue = 32'h4c4d5059;
-  localparam logic [31:0] IsaVersion = 32'd1;
+  localparam logic [31:0] IsaVersion = 32'd2;
   localparam int unsigned StackDepth = 8;
 
   localparam int unsigned UnitLd = 0;
@@ -279,10 +279,10 @@ package lampyris_isa_pkg;
     logic [13:0] xstride;
     logic [13:0] x;
     logic [17:0] a;
-    logic [12:0] reserved3;
+    logic [11:0] reserved3;
     logic [0:0] scale_out;
     logic [0:0] f16_range;
-    logic [0:0] whole_row;
+    logic [1:0] group;
     logic [6:0] reserved4;
     logic [4:0] rrows;
     logic [4:0] rn;

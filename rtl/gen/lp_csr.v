@@ -127,7 +127,7 @@ module lp_csr(clk_i,rst_ni,awvalid_i,awready_o,awaddr_i,wvalid_i,wready_o,wdata_
     localparam  at_count_high_22 = 12'h1b4;
     localparam  at_count_high_23 = 12'h1bc;
     localparam  id_value = 32'h4c4d5059;
-    localparam  isa_version = 32'h1;
+    localparam  isa_version = 32'h2;
     localparam  byte_mask_0 = 32'hff;
     localparam  byte_mask_1 = 32'hff00;
     localparam  byte_mask_2 = 32'hff0000;

@@ -10,13 +10,16 @@ module mm_check #(
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned MaxTokens  = 16,
     parameter int unsigned VmemWords  = 131072,
-    parameter int unsigned XbufBlocks = 4096
+    parameter int unsigned XbufBlocks = 4096,
+    parameter int unsigned WeightBits = 380,
+    parameter int unsigned Sparsity   = 2
 ) (
     input  wire logic                                   clk_i,
     input  wire logic                                   accept_i,
     input  wire lampyris_pkg::desc_t                    desc_i,
     output logic [31:0]                                 seq_o,
-    output logic                                        bits8_o,
+    output logic [3:0]                                  width_o,     // of a field: code and index
+    output logic [1:0]                                  sparsity_o,
     output logic                                        header_o,
     output logic [$clog2(XbufBlocks)-1:0]               x_o,
     output logic [$clog2(XbufBlocks)-1:0]               xstride_o,
@@ -67,7 +70,8 @@ module mm_check #(
 
   assign token_last_o  = tokens_q[4:0] - 5'd1;
   assign seq_o         = seq_q;
-  assign bits8_o       = bits_q == 4'd8;
+  assign sparsity_o    = Sparsity == 0 ? 2'd0 : sparsity_q[1:0];
+  assign width_o       = bits_q + {1'b0, sparsity_o, 1'b0};
   assign header_o      = header_q == 2'd0;
   assign x_o           = x_q[XaW-1:0];
   assign xstride_o     = XaW'(xstride_q);
@@ -77,6 +81,23 @@ module mm_check #(
   assign line_stride_o = (VaW - LaneW)'(ystride_q >> LaneW);
 
   // ------------------------------------------------------------------ checks
+  // Whether the configuration has tiles with codes of this width.
+  function automatic logic known(logic [3:0] bits, logic [2:0] sparsity);
+    logic found;
+    found = 1'b0;
+    for (int unsigned s = 0; s <= Sparsity; s++) begin
+      for (int unsigned b = 2; b + 2 * s <= 8; b++) begin
+        if (WeightBits[b+2*s] && bits == 4'(b) && sparsity == 3'(s)) found = 1'b1;
+      end
+    end
+    return found;
+  endfunction
+
+  // Blocks that a tile spans divide the addresses of blocks.
+  logic [1:0] low, span_mask;
+  assign low       = x_q[1:0] | xstride_q[1:0] | kblocks_q[1:0];
+  assign span_mask = sparsity_o == 2'd2 ? 2'b11 : sparsity_o == 2'd1 ? 2'b01 : 2'b00;
+
   // Second cycle: distance to the last vector and extent of one vector.
   logic [18:0] xspan_q;
   logic [22:0] yspan_q;
@@ -91,8 +112,9 @@ module mm_check #(
     yspan_q   <= token_last_o * ystride_q;
     xend_q    <= 16'(x_q[14:0]) + 16'(kblocks_q[14:0]);
     yend_q    <= 20'(y_q[18:0]) + 20'({groups_q[14:0], 4'b0});
-    illegal_q <= (bits_q != 4'd4 && bits_q != 4'd8) || header_q > 2'd1 || sparsity_q != 3'd0;
-    operand_q <= tokens_q == 0 || tokens_q > 40'(MaxTokens) || kblocks_q == 0;
+    illegal_q <= !known(bits_q, sparsity_q) || header_q > 2'd1;
+    operand_q <= tokens_q == 0 || tokens_q > 40'(MaxTokens) || kblocks_q == 0
+        || (low & span_mask) != 2'b00;
     far_q     <= x_q > 40'(XbufBlocks) || kblocks_q > 40'(XbufBlocks)
         || y_q > 40'(VmemWords) || groups_q > 40'(VmemWords / 16)
         || y_q[2:0] != 0 || ystride_q[2:0] != 0;

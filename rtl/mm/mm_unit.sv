@@ -1,8 +1,11 @@
 // Purpose: executes mm and mv: weight tiles from the stream times activation blocks.
-// Latency: 16 cycles from a group's last step to its first line; an instruction starts in three.
+// Latency: 16 cycles (17 with Sparsity) from a group's last step to its first line; an instruction
+//          starts in three.
 // Throughput: one step of MacRows x 32 products per cycle; one output per cycle while draining.
 // Back-pressure: waits for the stream, and for a bank of accumulators that is still draining.
-// Notes: a step is held for all tokens; groups alternate between two banks of accumulators.
+// Notes: a step is held for all tokens; groups alternate between two banks of accumulators. A read
+//        of the activation buffer brings the block of the address and, if that is a multiple of 2
+//        or 4, those that follow it.
 
 `default_nettype none
 
@@ -12,7 +15,10 @@ module mm_unit #(
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned MaxTokens  = 16,
     parameter int unsigned VmemWords  = 131072,
-    parameter int unsigned XbufBlocks = 4096
+    parameter int unsigned XbufBlocks = 4096,
+    parameter int unsigned WeightBits = 380,
+    parameter int unsigned Sparsity   = 2,
+    localparam int unsigned Banks     = Sparsity == 0 ? 1 : 4
 ) (
     input  wire logic                                   clk_i,
     input  wire logic                                   rst_ni,
@@ -33,7 +39,7 @@ module mm_unit #(
     output logic                                        xrd_valid_o,
     output logic [$clog2(XbufBlocks)-1:0]               xrd_addr_o,
     input  wire logic                                   xrd_ready_i,
-    input  wire lampyris_pkg::act_block_t               xrd_data_i,
+    input  wire lampyris_pkg::act_block_t [Banks-1:0]   xrd_data_i,
     // Vector memory
     output logic                                        vwr_valid_o,
     output logic [$clog2(VmemWords/SfuLanes)-1:0]       vwr_line_o,
@@ -51,8 +57,9 @@ module mm_unit #(
   localparam int unsigned Steps = 16 / MacRows;
   localparam int unsigned AccDepth = MaxTokens * Steps < 2 ? 2 : MaxTokens * Steps;
   localparam int unsigned AccW = $clog2(AccDepth);
-  // Pipeline stages from the step register (0) to the term (9).
-  localparam int unsigned TermStage = 9;
+  // Pipeline stages from the step register (0) to the term: those of mm_row and the multiplexer.
+  localparam int unsigned RowStage = Sparsity == 0 ? 0 : 1;
+  localparam int unsigned TermStage = RowStage + 9;
 
   typedef enum logic [2:0] {StIdle, StProduct, StCheck, StRun, StError} state_e;
   typedef struct packed {
@@ -67,7 +74,9 @@ module mm_unit #(
   logic [7:0] err_code;
 
   // ------------------------------------------------------------------ instruction
-  logic bits8, header;
+  logic [3:0] width;
+  logic [1:0] sparsity;
+  logic header;
   logic [XaW-1:0] x, xstride;
   logic [XaW:0] kblocks;
   logic [GroupW-1:0] groups;
@@ -78,13 +87,16 @@ module mm_unit #(
       .SfuLanes(SfuLanes),
       .MaxTokens(MaxTokens),
       .VmemWords(VmemWords),
-      .XbufBlocks(XbufBlocks)
+      .XbufBlocks(XbufBlocks),
+      .WeightBits(WeightBits),
+      .Sparsity(Sparsity)
   ) u_check (
       .clk_i,
       .accept_i(accept),
       .desc_i,
       .seq_o(done_seq_o),
-      .bits8_o(bits8),
+      .width_o(width),
+      .sparsity_o(sparsity),
       .header_o(header),
       .x_o(x),
       .xstride_o(xstride),
@@ -129,22 +141,28 @@ module mm_unit #(
   logic [XaW-1:0] kaddr_q;
   logic [GroupW-1:0] groups_q;
   logic [MacRows-1:0][255:0] weights;
+  logic [MacRows-1:0][31:0][3:0] indices;
+  logic [2:0] span;  // blocks of a tile
   logic [MacRows-1:0][15:0] scale, minimum;
   logic kend;
 
-  assign kend         = kleft_q == 1;
+  assign span         = 3'd1 << sparsity;
+  assign kend         = kleft_q == (XaW + 1)'(span);
   assign load_wanted  = state_q == StRun && groups_q != 0;
   // A group may start when the bank's group before last has been read out.
   assign load_blocked = first_q && load_step == 0 && bank_busy_q[bank_q];
 
   mm_unpack #(
       .AxiBits(AxiBits),
-      .MacRows(MacRows)
+      .MacRows(MacRows),
+      .WeightBits(WeightBits),
+      .Sparsity(Sparsity)
   ) u_unpack (
       .clk_i,
       .start_i(start),
       .header_i(header),
-      .bits8_i(bits8),
+      .width_i(width),
+      .sparsity_i(sparsity),
       .load_i(load_wanted && !load_blocked),
       .free_i(step_free),
       .srd_valid_i,
@@ -154,6 +172,7 @@ module mm_unit #(
       .last_o(tile_end),
       .step_o(load_step),
       .codes_o(weights),
+      .index_o(indices),
       .scale_o(scale),
       .minimum_o(minimum)
   );
@@ -167,8 +186,8 @@ module mm_unit #(
       bank_q   <= 1'b0;
     end else if (load && tile_end) begin
       first_q <= kend;
-      kleft_q <= kend ? kblocks : kleft_q - 1'b1;
-      kaddr_q <= kend ? x : kaddr_q + 1'b1;
+      kleft_q <= kend ? kblocks : kleft_q - (XaW + 1)'(span);
+      kaddr_q <= kend ? x : kaddr_q + XaW'(span);
       if (kend) begin
         groups_q <= groups_q - 1'b1;
         bank_q   <= !bank_q;
@@ -217,13 +236,15 @@ module mm_unit #(
   // ------------------------------------------------------------------ multiplier array
   logic [TermStage:0] valid;
   logic [TermStage:1] valid_q;
+  logic [9:0] row_valid;  // stages of mm_row
   place_t place, place_q[1:TermStage];
-  lampyris_pkg::act_block_t act2_q;
+  lampyris_pkg::act_block_t row_act;
   logic signed [12:0] sum_q[3:5];
   logic [6:0] significand_q[3:6];
   logic [5:0] exponent_q[3:8];
 
   assign valid       = {valid_q, issue};
+  assign row_valid   = valid[TermStage:RowStage];
   assign place.first = step_first_q;
   assign place.last  = step_last_q && token_end;
   assign place.bank  = step_bank_q;
@@ -240,15 +261,72 @@ module mm_unit #(
     for (int unsigned s = 1; s < TermStage; s++) begin
       if (valid[s]) place_q[s+1] <= place_q[s];
     end
-    if (valid[1]) act2_q <= xrd_data_i;
-    if (valid[2]) begin
-      sum_q[3]         <= act2_q.sum;
-      significand_q[3] <= act2_q.significand;
-      exponent_q[3]    <= act2_q.exponent;
+    if (row_valid[2]) begin
+      sum_q[3]         <= row_act.sum;
+      significand_q[3] <= row_act.significand;
+      exponent_q[3]    <= row_act.exponent;
     end
-    for (int unsigned s = 3; s < 5; s++) if (valid[s]) sum_q[s+1] <= sum_q[s];
-    for (int unsigned s = 3; s < 6; s++) if (valid[s]) significand_q[s+1] <= significand_q[s];
-    for (int unsigned s = 3; s < 8; s++) if (valid[s]) exponent_q[s+1] <= exponent_q[s];
+    for (int unsigned s = 3; s < 5; s++) if (row_valid[s]) sum_q[s+1] <= sum_q[s];
+    for (int unsigned s = 3; s < 6; s++) begin
+      if (row_valid[s]) significand_q[s+1] <= significand_q[s];
+    end
+    for (int unsigned s = 3; s < 8; s++) if (row_valid[s]) exponent_q[s+1] <= exponent_q[s];
+  end
+
+  // The activations of each row in its stage 2.
+  logic [MacRows-1:0][255:0] row_weights, row_codes;
+  logic [MacRows-1:0][15:0] row_scale, row_minimum;
+
+  if (Sparsity == 0) begin : gen_dense
+    logic unused_indices;
+    assign unused_indices = ^{indices, sparsity};
+    always_ff @(posedge clk_i) if (valid[1]) row_act <= xrd_data_i;
+    assign row_weights = weights;
+    assign row_scale   = scale;
+    assign row_minimum = minimum;
+    assign row_codes   = {MacRows{row_act.codes}};
+  end else begin : gen_sparse
+    localparam int unsigned Choices = Sparsity == 2 ? 16 : 4;
+    logic [3:0][255:0] codes1;
+    logic [31:0][Choices-1:0][7:0] candidates;
+    // What the rows share: the first block's scale serves all, and only dense tiles need its sum.
+    lampyris_pkg::act_block_t act2_q;
+    logic unused_fields;
+
+    assign unused_fields = ^{act2_q.codes, row_act.codes};
+    always_ff @(posedge clk_i) begin
+      if (valid[1]) act2_q <= xrd_data_i[0];
+      if (valid[2]) row_act <= act2_q;
+    end
+    for (genvar k = 0; k < 4; k++) begin : gen_blocks
+      assign codes1[k] = xrd_data_i[k].codes;
+    end
+    mm_candidates #(
+        .Sparsity(Sparsity)
+    ) u_candidates (
+        .clk_i,
+        .valid_i(valid[1]),
+        .sparsity_i(sparsity),
+        .codes_i(codes1),
+        .candidates_o(candidates)
+    );
+    for (genvar r = 0; r < MacRows; r++) begin : gen_muxes
+      mm_sparse_mux #(
+          .Choices(Choices)
+      ) u_mux (
+          .clk_i,
+          .valid_i(valid[2:0]),
+          .weights_i(weights[r]),
+          .index_i(indices[r]),
+          .scale_i(scale[r]),
+          .minimum_i(minimum[r]),
+          .candidates_i(candidates),
+          .weights_o(row_weights[r]),
+          .scale_o(row_scale[r]),
+          .minimum_o(row_minimum[r]),
+          .codes_o(row_codes[r])
+      );
+    end
   end
 
   logic [MacRows-1:0][127:0] sums;
@@ -268,11 +346,11 @@ module mm_unit #(
     logic [127:0] term;
     mm_row u_row (
         .clk_i,
-        .valid_i(valid[8:0]),
-        .weights_i(weights[r]),
-        .scale_i(scale[r]),
-        .minimum_i(minimum[r]),
-        .codes_i(act2_q.codes),
+        .valid_i(row_valid[8:0]),
+        .weights_i(row_weights[r]),
+        .scale_i(row_scale[r]),
+        .minimum_i(row_minimum[r]),
+        .codes_i(row_codes[r]),
         .sum_i(sum_q[5]),
         .significand_i(significand_q[6]),
         .exponent_i(exponent_q[8]),

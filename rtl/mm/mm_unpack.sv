@@ -1,58 +1,112 @@
-// Purpose: cuts the weight stream into tile headers and steps of MacRows rows of 32 codes.
+// Purpose: cuts the weight stream into tile headers and steps of MacRows rows of 32 fields, and
+//          unpacks the fields to INT8 codes (and indices, if the tile is sparse).
 // Latency: one cycle from a step's last beat to the step register.
-// Throughput: one beat per cycle; several steps in a beat leave at one step per cycle.
+// Throughput: a gearbox: one step per cycle while beats suffice, one beat per cycle while steps do.
 // Back-pressure: takes beats while load_i; a finished step waits until free_i.
-// Notes: load_o marks the cycle in which a step enters the step register.
+// Notes: load_o marks the cycle in which a step enters the step register. A beat stays in the stream
+//        until what is left of it is shorter than a step; then it moves to the held beats. Tiles are
+//        whole beats, so every tile starts with a fresh one.
 
 `default_nettype none
 
 module mm_unpack #(
-    parameter int unsigned AxiBits = 256,
-    parameter int unsigned MacRows = 2
+    parameter int unsigned AxiBits    = 256,
+    parameter int unsigned MacRows    = 2,
+    parameter int unsigned WeightBits = 380,
+    parameter int unsigned Sparsity   = 2
 ) (
     input  wire logic                           clk_i,
-    input  wire logic                           start_i,   // new instruction: next beat starts a tile
-    input  wire logic                           header_i,  // tiles have a header
-    input  wire logic                           bits8_i,   // codes of 8 bits, else 4
-    input  wire logic                           load_i,    // the next step is wanted
-    input  wire logic                           free_i,    // the step register may be overwritten
+    input  wire logic                           start_i,     // new instruction: next beat starts a tile
+    input  wire logic                           header_i,    // tiles have a header
+    input  wire logic [3:0]                     width_i,     // bits of a field
+    input  wire logic [1:0]                     sparsity_i,
+    input  wire logic                           load_i,      // the next step is wanted
+    input  wire logic                           free_i,      // the step register may be overwritten
     // Stream
     input  wire logic                           srd_valid_i,
     input  wire logic [AxiBits-1:0]             srd_data_i,
     output logic                                srd_ready_o,
     // Step
     output logic                                load_o,
-    output logic                                last_o,    // with load_o: last step of the tile
-    output logic [3:0]                          step_o,    // with load_o: index in the tile
-    output logic [MacRows-1:0][255:0]           codes_o,
+    output logic                                last_o,      // with load_o: last step of the tile
+    output logic [3:0]                          step_o,      // with load_o: index in the tile
+    output logic [MacRows-1:0][31:0][7:0]       codes_o,
+    output logic [MacRows-1:0][31:0][3:0]       index_o,     // zero if dense
     output logic [MacRows-1:0][15:0]            scale_o,
     output logic [MacRows-1:0][15:0]            minimum_o
 );
   localparam int unsigned Steps = 16 / MacRows;
   localparam int unsigned HeaderBeats = 512 / AxiBits;
-  localparam int unsigned StepBits4 = MacRows * 128;
-  localparam int unsigned StepBits8 = MacRows * 256;
-  // A step is made of several beats, or a beat holds one step or several.
-  localparam bit Join4 = StepBits4 > AxiBits;
-  localparam bit Join8 = StepBits8 > AxiBits;
-  localparam int unsigned Parts4 = Join4 ? StepBits4 / AxiBits : AxiBits / StepBits4;
-  localparam int unsigned Parts8 = Join8 ? StepBits8 / AxiBits : AxiBits / StepBits8;
   localparam logic [15:0] F16One = 16'h3c00;
 
-  logic in_header_q;
-  logic [1:0] beat_q;   // beat of the header
-  logic [4:0] part_q;   // beat of the step, or step of the beat
-  logic [3:0] step_q;   // step of the tile
-  logic [511:0] header_q;
-  logic join_beats, part_last, step_end, take_header, take_code;
+  function automatic int unsigned smaller(int unsigned p, int unsigned q);
+    return p < q ? p : q;
+  endfunction
 
-  assign join_beats  = bits8_i ? Join8 : Join4;
-  assign part_last   = part_q == (bits8_i ? 5'(Parts8 - 1) : 5'(Parts4 - 1));
-  assign step_end    = !join_beats || part_last;
+  // ------------------------------------------------------------------ units
+  // Beats and steps are multiples of a unit; a step of fields of b bits is b planes.
+  localparam int unsigned Plane = 32 * MacRows;
+  localparam int unsigned Common = WeightBits[3] || WeightBits[5] ? 1 : WeightBits[2] || WeightBits[6] ? 2 : 4;
+  localparam int unsigned Unit = smaller(AxiBits, Common * Plane);
+  localparam int unsigned Beat = AxiBits / Unit;
+
+  function automatic int unsigned step_units(int unsigned b);
+    return b * Plane / Unit;
+  endfunction
+
+  // Greatest common divisor of a step and a beat; the latter is a power of two.
+  function automatic int unsigned grid(int unsigned b);
+    int unsigned g;
+    g = Beat;
+    while (step_units(b) % g != 0) g = g / 2;
+    return g;
+  endfunction
+
+  // A step waits for its last beat in so many others.
+  function automatic int unsigned held_beats();
+    int unsigned most;
+    most = 0;
+    for (int unsigned b = 2; b <= 8; b++) begin
+      if (WeightBits[b]) begin
+        if ((step_units(b) - grid(b) + Beat - 1) / Beat > most) begin
+          most = (step_units(b) - grid(b) + Beat - 1) / Beat;
+        end
+      end
+    end
+    return most;
+  endfunction
+
+  localparam int unsigned HeldBeats = held_beats();
+  localparam int unsigned HeldUnits = HeldBeats * Beat;
+  localparam int unsigned Window = HeldUnits + Beat;
+  localparam int unsigned OffsetW = $clog2(Window + step_units(8) + 1);
+
+  typedef logic [OffsetW-1:0] offset_t;
+
+  // ------------------------------------------------------------------ control
+  logic in_header_q;
+  logic [1:0] beat_q;  // beat of the header
+  logic [3:0] step_q;  // step of the tile
+  offset_t offset_q;   // where the next step starts, in units from the oldest held bit
+  offset_t step, after;
+  logic fits, spent, go, take_header, take_code;
+  logic [511:0] header_q;
+
+  always_comb begin
+    step = offset_t'(step_units(4));
+    for (int unsigned b = 2; b <= 8; b++) begin
+      if (WeightBits[b] && width_i == 4'(b)) step = offset_t'(step_units(b));
+    end
+  end
+
+  assign fits        = offset_q + step <= offset_t'(Window);
+  assign after       = fits ? offset_q + step : offset_q;
+  assign spent       = after + step > offset_t'(Window);
+  assign go          = free_i || !fits;
   assign take_header = load_i && in_header_q && srd_valid_i;
-  assign take_code   = load_i && !in_header_q && srd_valid_i && (free_i || !step_end);
-  assign srd_ready_o = load_i && (in_header_q || ((free_i || !step_end) && (join_beats || part_last)));
-  assign load_o      = take_code && step_end;
+  assign take_code   = load_i && !in_header_q && srd_valid_i && go;
+  assign srd_ready_o = load_i && (in_header_q || (go && spent));
+  assign load_o      = take_code && fits;
   assign step_o      = step_q;
   assign last_o      = step_q == 4'(Steps - 1);
 
@@ -60,7 +114,7 @@ module mm_unpack #(
     if (start_i) begin
       in_header_q <= header_i;
       beat_q      <= '0;
-      part_q      <= '0;
+      offset_q    <= offset_t'(HeldUnits);
       step_q      <= '0;
     end else begin
       if (take_header) begin
@@ -70,7 +124,7 @@ module mm_unpack #(
           in_header_q <= 1'b0;
         end
       end
-      if (take_code) part_q <= part_last ? '0 : part_q + 5'd1;
+      if (take_code) offset_q <= spent ? after - offset_t'(Beat) : after;
       if (load_o) begin
         step_q <= last_o ? '0 : step_q + 4'd1;
         if (last_o) in_header_q <= header_i;
@@ -84,40 +138,82 @@ module mm_unpack #(
     always_ff @(posedge clk_i) if (take_header) header_q[AxiBits*beat_q+:AxiBits] <= srd_data_i;
   end
 
-  // ------------------------------------------------------------------ codes of the next step
-  logic [StepBits4-1:0] raw4;
-  logic [StepBits8-1:0] raw8;
+  // ------------------------------------------------------------------ held beats
+  logic [Window*Unit-1:0] window;  // held beats, oldest lowest, below the stream's
 
-  if (Join8) begin : gen_join
-    localparam int unsigned HeldBeats = Parts8 - 1;
+  if (HeldBeats == 0) begin : gen_no_held
+    assign window = srd_data_i;
+  end else begin : gen_held
     logic [HeldBeats*AxiBits-1:0] held_q;
     always_ff @(posedge clk_i) begin
-      for (int unsigned i = 0; i < HeldBeats; i++) begin
-        if (take_code && part_q == 5'(i)) held_q[AxiBits*i+:AxiBits] <= srd_data_i;
+      if (take_code && spent) held_q <= window[Window*Unit-1-:HeldBeats*AxiBits];
+    end
+    assign window = {srd_data_i, held_q};
+  end
+
+  // ------------------------------------------------------------------ fields of the next step
+  logic [8:2][MacRows-1:0][31:0][7:0] codes;
+  logic [8:2][MacRows-1:0][31:0][3:0] indices;
+
+  for (genvar b = 2; b <= 8; b++) begin : gen_width
+    if (WeightBits[b]) begin : gen_there
+      // Where a step can lie: the last place is the end of the window.
+      localparam int unsigned Grid = grid(b);
+      localparam int unsigned Places = Beat / Grid;
+      localparam int unsigned Last = Window - step_units(b);
+      logic [b*Plane-1:0] raw;
+      if (Places == 1) begin : gen_one
+        assign raw = window[Last*Unit+:b*Plane];
+      end else begin : gen_many
+        always_comb begin
+          raw = '0;
+          for (int unsigned p = 0; p < Places; p++) begin
+            if (offset_q == offset_t'(Last - p * Grid)) begin
+              raw = window[(Last-p*Grid)*Unit+:b*Plane];
+            end
+          end
+        end
       end
+      for (genvar r = 0; r < MacRows; r++) begin : gen_rows
+        for (genvar j = 0; j < 32; j++) begin : gen_fields
+          logic [b-1:0] field;
+          logic [7:0] code2, code4;
+          logic [3:0] index2, index4;
+          assign field = raw[32*b*r+b*j+:b];
+          if (b > 3 && Sparsity >= 1) begin : gen_pairs
+            assign code2  = 8'(signed'(field[b-3:0]));
+            assign index2 = 4'(field[b-1:b-2]);
+          end else begin : gen_no_pairs
+            assign code2  = '0;
+            assign index2 = '0;
+          end
+          if (b > 5 && Sparsity >= 2) begin : gen_fours
+            assign code4  = 8'(signed'(field[b-5:0]));
+            assign index4 = field[b-1:b-4];
+          end else begin : gen_no_fours
+            assign code4  = '0;
+            assign index4 = '0;
+          end
+          assign codes[b][r][j] = Sparsity >= 2 && sparsity_i == 2'd2 ? code4 :
+              Sparsity >= 1 && sparsity_i == 2'd1 ? code2 : 8'(field);
+          assign indices[b][r][j] = Sparsity >= 2 && sparsity_i == 2'd2 ? index4 :
+              Sparsity >= 1 && sparsity_i == 2'd1 ? index2 : 4'd0;
+        end
+      end
+    end else begin : gen_absent
+      assign codes[b]   = '0;
+      assign indices[b] = '0;
     end
-    assign raw8 = {srd_data_i, held_q};
-    if (Join4) begin : gen_narrow
-      assign raw4 = {srd_data_i, held_q[StepBits4-AxiBits-1:0]};
-    end else begin : gen_narrow_whole
-      assign raw4 = srd_data_i;  // 8-bit steps take more than a beat, so 4-bit steps fill one
-    end
-  end else begin : gen_cut
-    if (Parts8 == 1) begin : gen_one
-      assign raw8 = srd_data_i;
-    end else begin : gen_many
-      assign raw8 = srd_data_i[StepBits8*part_q[$clog2(Parts8)-1:0]+:StepBits8];
-    end
-    assign raw4 = srd_data_i[StepBits4*part_q[$clog2(Parts4)-1:0]+:StepBits4];
   end
 
   always_ff @(posedge clk_i) begin
     if (load_o) begin
-      if (bits8_i) begin
-        codes_o <= raw8;
-      end else begin
-        for (int unsigned r = 0; r < MacRows; r++) begin
-          for (int unsigned j = 0; j < 32; j++) codes_o[r][8*j+:8] <= {4'b0, raw4[128*r+4*j+:4]};
+      codes_o <= codes[4];
+      index_o <= indices[4];
+      for (int unsigned b = 2; b <= 8; b++) begin
+        if (WeightBits[b] && b != 4 && width_i == 4'(b)) begin
+          codes_o <= codes[b];
+          index_o <= indices[b];
         end
       end
     end
@@ -135,7 +231,7 @@ module mm_unpack #(
     if (load_o) begin
       for (int unsigned r = 0; r < MacRows; r++) begin
         scale_o[r]   <= header_i ? scales[32*r+:16] : F16One;
-        minimum_o[r] <= header_i ? scales[32*r+16+:16] : 16'h0;
+        minimum_o[r] <= header_i && sparsity_i == 2'd0 ? scales[32*r+16+:16] : 16'h0;
       end
     end
   end

@@ -9,7 +9,9 @@ module sfu_decode
   import sfu_pkg::*;
 #(
     parameter int unsigned VmemWords  = 131072,
-    parameter int unsigned XbufBlocks = 4096
+    parameter int unsigned XbufBlocks = 4096,
+    parameter int unsigned WeightBits = 380,
+    parameter int unsigned Sparsity   = 2
 ) (
     input  wire logic                 clk_i,
     input  wire logic                 accept_i,
@@ -67,7 +69,9 @@ module sfu_decode
       wide.n    = 40'(deq.n);
       wide.rows = 40'd1;
     end else begin
-      wide.bad_code = wide.is_vop && vop.func > FuncRelu;
+      wide.bad_code = (wide.is_vop && vop.func > FuncRelu) ||
+                      (wide.is_quant && ((quant.group == GroupTwo && Sparsity < 1) ||
+                                         (quant.group == GroupFour && Sparsity < 2)));
       wide.a        = desc_i.rval[0] + 40'(vop.a);
       wide.b        = desc_i.rval[1] + (wide.is_quant ? 40'(quant.x) : 40'(vop.b));
       wide.d        = desc_i.rval[2] + 40'(vop.d);
@@ -100,7 +104,7 @@ module sfu_decode
     end else if (wide.is_quant) begin
       op.kind      = KindQuant;
       op.mul       = MulB;
-      op.whole_row = quant.whole_row;
+      op.group     = Sparsity == 0 ? {1'b0, quant.group[0]} : quant.group;
       op.f16_range = quant.f16_range;
       op.scale_out = quant.scale_out;
       op.red_addr  = quant.scale_addr;
@@ -111,7 +115,7 @@ module sfu_decode
       op.add     = AddB;
       op.write   = 1'b1;
       op.use_b   = 1'b1;
-      op.bits8   = deq.bits == 4'd8;
+      op.bits    = deq.bits;
       op.astride = '0;
     end
   end
@@ -137,13 +141,29 @@ module sfu_decode
   // ------------------------------------------------------------------ ranges
   localparam int unsigned BLimit = VmemWords > XbufBlocks ? VmemWords : XbufBlocks;
 
-  logic [39:0] rows_less_1, blocks, words;
+  logic [39:0] rows_less_1, whole, blocks, words;
+  logic [1:0]  extra;
+  logic        known_bits;
   logic [18:0] a_end, b_end, d_end, s1_end, s2_end, red_end;
   logic        a_bad, bx_bad, b_bad, x_bad, d_bad, s1_bad, s2_bad, red_bad;
 
   assign rows_less_1 = wide_q.rows - 40'd1;
-  assign blocks      = (wide_q.n >> 5) + 40'(wide_q.n[4:0] != '0);
-  assign words       = wide_q.is_deq ? (op_q.bits8 ? wide_q.n >> 2 : wide_q.n >> 3) : wide_q.n;
+  assign whole       = (wide_q.n >> 5) + 40'(wide_q.n[4:0] != '0);
+  // Two or four blocks with one scale are written together.
+  assign extra       = op_q.group == GroupFour ? 2'd3 : op_q.group == GroupTwo ? 2'd1 : 2'd0;
+  assign blocks      = (whole + 40'(extra)) & ~40'(extra);
+
+  // A block of codes of b bits takes b words.
+  always_comb begin
+    words      = wide_q.n;
+    known_bits = 1'b0;
+    for (int unsigned b = 2; b <= 8; b++) begin
+      if (WeightBits[b] && wide_q.bits == 4'(b)) begin
+        known_bits = 1'b1;
+        if (wide_q.is_deq) words = (wide_q.n >> 5) * 40'(b);
+      end
+    end
+  end
 
   sfu_rect #(.Limit(VmemWords)) u_a (
       .clk_i,
@@ -234,7 +254,7 @@ module sfu_decode
   always_comb begin
     err_code_o = 8'd0;
     if (wide_q.bad_code || !(wide_q.is_vop || wide_q.is_quant || wide_q.is_deq) ||
-        (wide_q.is_deq && wide_q.bits != 4'd4 && wide_q.bits != 4'd8)) begin
+        (wide_q.is_deq && !known_bits)) begin
       err_code_o = lampyris_isa_pkg::ErrIllegal;
     end else if (wide_q.is_deq && wide_q.n[4:0] != '0) begin
       err_code_o = lampyris_isa_pkg::ErrOperand;

@@ -18,6 +18,9 @@ package sfu_pkg;
   localparam logic [2:0] FuncNone = 3'd0, FuncExp2 = 3'd1, FuncRsqrt = 3'd3, FuncRelu = 3'd4;
   localparam logic [1:0] RedNone = 2'd0, RedSum = 2'd1, RedMax = 2'd2, RedArgmax = 2'd3;
 
+  // What shares a scale in a quant.
+  localparam logic [1:0] GroupRow = 2'd1, GroupTwo = 2'd2, GroupFour = 2'd3;
+
   // An instruction with absolute operands. quant: b is x, bstride xstride, red_addr scale_addr.
   // deq: b is scales.
   typedef struct packed {
@@ -33,10 +36,10 @@ package sfu_pkg;
     logic        load_s2;
     logic        s1_row;
     logic        s2_row;
-    logic        whole_row;
+    logic [1:0]  group;
     logic        f16_range;
     logic        scale_out;
-    logic        bits8;
+    logic [3:0]  bits;
     logic [31:0] s1;
     logic [17:0] s2;
     logic [17:0] red_addr;

@@ -2,7 +2,7 @@
 // Latency: about 12 cycles from the last line of a unit to the first of its codes.
 // Throughput: two reads a line; the magnitudes of the next unit are read meanwhile.
 // Back-pressure: waits for read grants and for room for scale_out's words.
-// Notes: a unit is what shares a scale: a block, or a row with whole_row.
+// Notes: a unit is what shares a scale: one, two or four blocks, or a row.
 
 `default_nettype none
 
@@ -33,15 +33,15 @@ module sfu_quant
     output logic [31:0]                    word_data_o
 );
   // ------------------------------------------------------------------ the two walks
-  logic                look_active, look_block_last, look_row_last, look_ok, look_step, look_end;
+  logic                look_active, look_ok, look_step, look_end;
   logic [LineAw-1:0]   look_line;
   logic [SfuLanes-1:0] look_mask;
-  logic                code_active, code_row_first, code_block_last, code_row_last;
+  logic                code_active, code_row_first, code_block_last;
   logic                code_ok, code_step, code_end;
   logic [LineAw-1:0]   code_line;
   logic [SfuLanes-1:0] code_mask;
   logic [17:0]         code_block, code_row;
-  logic                unused_row_first;
+  logic                unused_row_first, unused_block_last, unused_look_end, unused_code_end;
   logic [17:0]         unused_block, unused_row;
 
   sfu_walk #(
@@ -58,8 +58,9 @@ module sfu_quant
       .line_o      (look_line),
       .mask_o      (look_mask),
       .row_first_o (unused_row_first),
-      .block_last_o(look_block_last),
-      .row_last_o  (look_row_last),
+      .block_last_o(unused_block_last),
+      .unit_last_o (look_end),
+      .row_last_o  (unused_look_end),
       .block_o     (unused_block),
       .row_o       (unused_row)
   );
@@ -79,7 +80,8 @@ module sfu_quant
       .mask_o      (code_mask),
       .row_first_o (code_row_first),
       .block_last_o(code_block_last),
-      .row_last_o  (code_row_last),
+      .unit_last_o (code_end),
+      .row_last_o  (unused_code_end),
       .block_o     (code_block),
       .row_o       (code_row)
   );
@@ -95,8 +97,6 @@ module sfu_quant
                      (!op_i.scale_out || !code_row_first || word_room_i);
   assign look_step = look_ok && rd_ready_i;
   assign code_step = !look_ok && code_ok && rd_ready_i;
-  assign look_end  = op_i.whole_row ? look_row_last : look_block_last;
-  assign code_end  = op_i.whole_row ? code_row_last : code_block_last;
 
   assign rd_valid_o = look_ok || code_ok;
   assign rd_line_o  = look_ok ? look_line : code_line;

@@ -14,6 +14,8 @@ module sfu_unit
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned VmemWords  = 131072,
     parameter int unsigned XbufBlocks = 4096,
+    parameter int unsigned WeightBits = 380,
+    parameter int unsigned Sparsity   = 2,
     localparam int unsigned LineAw    = $clog2(VmemWords / SfuLanes),
     localparam int unsigned XaW       = $clog2(XbufBlocks)
 ) (
@@ -72,7 +74,9 @@ module sfu_unit
 
   sfu_decode #(
       .VmemWords (VmemWords),
-      .XbufBlocks(XbufBlocks)
+      .XbufBlocks(XbufBlocks),
+      .WeightBits(WeightBits),
+      .Sparsity  (Sparsity)
   ) u_decode (
       .clk_i,
       .accept_i  (accept),
@@ -181,8 +185,9 @@ module sfu_unit
   );
 
   sfu_deq #(
-      .SfuLanes (SfuLanes),
-      .VmemWords(VmemWords)
+      .SfuLanes  (SfuLanes),
+      .VmemWords (VmemWords),
+      .WeightBits(WeightBits)
   ) u_deq (
       .clk_i,
       .rst_ni,

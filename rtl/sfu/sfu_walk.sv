@@ -2,7 +2,8 @@
 // Latency: none; the outputs describe the current line, step_i goes to the next.
 // Throughput: one line a cycle.
 // Back-pressure: step_i.
-// Notes: a block always has all its lines; lanes beyond the row's end are masked.
+// Notes: a block always has all its lines, and two or four blocks that share a scale are always
+//        complete; lanes beyond the row's end are masked.
 
 `default_nettype none
 
@@ -24,6 +25,7 @@ module sfu_walk
     output logic [SfuLanes-1:0]      mask_o,
     output logic                     row_first_o,   // first line of a row
     output logic                     block_last_o,  // last line of a block
+    output logic                     unit_last_o,   // last line of what shares a scale
     output logic                     row_last_o,    // last line of a row
     output logic [17:0]              block_o,       // in the activation buffer
     output logic [17:0]              row_o          // number of the row
@@ -38,7 +40,8 @@ module sfu_walk
   logic [17:0]       row_q, row_start_q, row_start_next, x_row_q, x_row_next, x_q;
   logic [LineAw-1:0] line_q;
   logic [SubW-1:0]   sub_q;
-  logic              line_full, unused_op;
+  logic [1:0]        number_q, group_mask;  // number of the block in its row, modulo 4
+  logic              line_full, group_last, unused_op;
 
   assign unused_op      = ^op_i;
   assign row_start_next = row_start_q + 18'(op_i.astride);
@@ -50,7 +53,10 @@ module sfu_walk
   assign mask_o       = line_full ? '1 : ~({SfuLanes{1'b1}} << left_q[LaneW-1:0]);
   assign row_first_o  = row_first_q;
   assign block_last_o = sub_q == SubW'(LinesPerBlock - 1);
-  assign row_last_o   = block_last_o && left_q <= 19'(SfuLanes);
+  assign group_mask   = op_i.group == GroupFour ? 2'b11 : op_i.group == GroupTwo ? 2'b01 : 2'b00;
+  assign group_last   = block_last_o && (~number_q & group_mask) == 2'b00;
+  assign row_last_o   = group_last && left_q <= 19'(SfuLanes);
+  assign unit_last_o  = op_i.group == GroupRow ? row_last_o : group_last;
   assign block_o      = x_q;
   assign row_o        = row_q;
 
@@ -71,9 +77,11 @@ module sfu_walk
       x_q         <= op_i.b;
       line_q      <= op_i.a[LaneW+:LineAw];
       sub_q       <= '0;
+      number_q    <= '0;
     end else if (step_i) begin
       row_first_q <= row_last_o;
       sub_q       <= sub_q + 1'b1;  // wraps at the end of a block
+      if (block_last_o) number_q <= row_last_o ? '0 : number_q + 2'd1;
       if (row_last_o) begin
         rows_left_q <= rows_left_q - 40'd1;
         left_q      <= op_i.n;

@@ -17,6 +17,8 @@ module soc_sdr #(
     parameter int unsigned StreamBeats     = 128,
     parameter int unsigned IcacheLines     = 32,
     parameter int unsigned QueueDepth      = 4,
+    parameter int unsigned WeightBits      = 272,
+    parameter int unsigned Sparsity        = 0,
     parameter int unsigned ConfigHash      = 0,
     parameter int unsigned ClockKhz        = 50000,
     parameter int unsigned ClocksPerBit    = 4267,
@@ -203,6 +205,8 @@ module soc_sdr #(
       .StreamBeats(StreamBeats),
       .IcacheLines(IcacheLines),
       .QueueDepth(QueueDepth),
+      .WeightBits(WeightBits),
+      .Sparsity(Sparsity),
       .ConfigHash(ConfigHash)
   ) u_accel (
       .ap_clk  (clk_i),

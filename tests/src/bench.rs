@@ -1,5 +1,6 @@
 //! Driving one unit of the RTL: clock, reset, ports, descriptors and random numbers.
 
+use lampyris_isa::config::ALL_WEIGHT_BITS;
 use lampyris_isa::{HwConfig, Insn};
 use std::path::PathBuf;
 use verilator_sys::{Build, InitialState, Input, Model, Output, Setup};
@@ -182,12 +183,34 @@ pub fn configs() -> Vec<(&'static str, HwConfig)> {
         sfu_lanes,
         max_tokens,
         stream_beats: 64,
+        weight_bits: ALL_WEIGHT_BITS,
         ..small
     };
+    let without = |bits: u32| ALL_WEIGHT_BITS & !(1 << bits);
     let mut all = HwConfig::NAMED.to_vec();
     all.push(("128x16", odd(128, 16, 4, 3)));
-    all.push(("512x1", odd(512, 1, 2, 1)));
-    all.push(("256x8", odd(256, 8, 8, 32)));
-    all.push(("512x16", odd(512, 16, 4, 1)));
+    all.push((
+        "512x1",
+        HwConfig {
+            sparsity: 2,
+            ..odd(512, 1, 2, 1)
+        },
+    ));
+    all.push((
+        "256x8",
+        HwConfig {
+            sparsity: 1,
+            weight_bits: without(3) & without(5),
+            ..odd(256, 8, 8, 32)
+        },
+    ));
+    all.push((
+        "512x16",
+        HwConfig {
+            sparsity: 2,
+            weight_bits: without(6),
+            ..odd(512, 16, 4, 1)
+        },
+    ));
     all
 }

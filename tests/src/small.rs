@@ -1,6 +1,9 @@
 //! Small random decoders that compile for every configuration.
 
 use crate::bench::Random;
+use half::f16;
+use lampyris_flash::TensorType;
+use lampyris_flash::block::{SparseBlock, Sparsity, quantize_row};
 use lampyris_flash::gguf::{Builder, Value};
 use lampyris_import::Model as Imported;
 use serde_json::{Value as Json, json};
@@ -112,6 +115,94 @@ pub fn non_uniform_llama() -> Imported {
         tensors.extend(parts.map(|(part, shape)| (format!("blk.{i}.{part}.weight"), shape)));
     }
     gguf(&metadata, &tensors)
+}
+
+/// Two layers whose matrices are stored as `ty` says for their name, such as
+/// `blk.1.ffn_down.weight`; the embedding is tied.
+///
+/// # Panics
+/// If the model does not parse, as with a K-quant, whose blocks do not fit.
+pub fn stored_llama(ty: impl Fn(&str) -> TensorType) -> Imported {
+    let (d, head, heads, kv, ffn) = (128, 32, 4u32, 2u32, 256);
+    let mut builder = Builder::new();
+    for (key, value) in [
+        ("block_count", Value::from(2u32)),
+        ("context_length", Value::from(CONTEXT as u32)),
+        ("embedding_length", Value::from(d as u32)),
+        ("feed_forward_length", Value::from(ffn as u32)),
+        ("attention.head_count", Value::from(heads)),
+        ("attention.head_count_kv", Value::from(kv)),
+        ("attention.layer_norm_rms_epsilon", Value::from(1e-5f32)),
+        ("rope.freq_base", Value::from(10000f32)),
+        ("rope.dimension_count", Value::from(head as u32)),
+    ] {
+        builder = builder.metadata(format!("llama.{key}"), value);
+    }
+    builder = builder
+        .metadata("general.architecture", "llama")
+        .metadata("general.name", "stored in many ways");
+    let kv = kv as usize * head;
+    let mut tensors: Tensors = vec![
+        ("token_embd.weight".into(), vec![d, VOCAB]),
+        ("output_norm.weight".into(), vec![d]),
+    ];
+    for i in 0..2 {
+        let parts = [
+            ("attn_norm", vec![d]),
+            ("attn_q", vec![d, d]),
+            ("attn_k", vec![d, kv]),
+            ("attn_v", vec![d, kv]),
+            ("attn_output", vec![d, d]),
+            ("ffn_norm", vec![d]),
+            ("ffn_gate", vec![d, ffn]),
+            ("ffn_up", vec![d, ffn]),
+            ("ffn_down", vec![ffn, d]),
+        ];
+        tensors.extend(parts.map(|(part, shape)| (format!("blk.{i}.{part}.weight"), shape)));
+    }
+    for (name, shape) in &tensors {
+        let values = values(name, shape);
+        builder = match shape.len() {
+            1 => builder.tensor_f32(name, shape, &values),
+            _ => builder.tensor(name, shape, ty(name), encode(ty(name), &values)),
+        };
+    }
+    Imported::parse(builder.build().expect("a valid model")).expect("a valid model")
+}
+
+/// Values as blocks of a type; sparse ones keep the largest of each group.
+fn encode(ty: TensorType, values: &[f32]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match ty.sparsity() {
+        Some(sparsity) => {
+            for block in values.chunks(ty.block_len()) {
+                prune(sparsity, block).write(&mut out);
+            }
+        }
+        None => {
+            out.resize(ty.row_bytes(values.len()).expect("whole blocks"), 0);
+            quantize_row(ty, values, &mut out).expect("a type that can be written");
+        }
+    }
+    out
+}
+
+fn prune(sparsity: Sparsity, block: &[f32]) -> SparseBlock {
+    let kept: Vec<usize> = block
+        .chunks(sparsity.group)
+        .flat_map(|group| {
+            let mut order: Vec<usize> = (0..group.len()).collect();
+            order.sort_by(|&a, &b| group[b].abs().total_cmp(&group[a].abs()));
+            order.truncate(sparsity.kept);
+            order.sort_unstable();
+            order
+        })
+        .collect();
+    let value = |j: usize| block[j / sparsity.kept * sparsity.group + kept[j]];
+    let most = (0..kept.len()).fold(0f32, |m, j| m.max(value(j).abs()));
+    let scale = f16::from_f32(most / 7.0);
+    let code = |j: usize| (value(j) / scale.to_f32()).round().clamp(-8.0, 7.0) as i8;
+    SparseBlock::new(sparsity, scale.to_bits(), code, |j| kept[j])
 }
 
 /// Biases on queries, keys and values; tied embeddings.

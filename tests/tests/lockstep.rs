@@ -88,6 +88,8 @@ fn random_programs_agree_on_unusual_shapes() {
         stream_beats: 32,
         icache_lines: 16,
         queue_depth: 2,
+        weight_bits: HwConfig::BASE.weight_bits,
+        sparsity: 1,
         ..HwConfig::SMALL
     };
     let greatest = HwConfig {

@@ -15,6 +15,8 @@ enum Bench {
     Speed,
     /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches
     Memory,
+    /// One layer in every weight width and sparsity on the RTL
+    Formats,
     /// Flash-offloaded inference against llama.cpp, under memory limits (needs control groups)
     Flash,
     /// Random programs and a whole layer, model and RTL compared at every instruction

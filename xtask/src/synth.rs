@@ -1,11 +1,14 @@
 //! `cargo xtask synth`: a board's configuration through Yosys for ECP5, against its budget.
 
+mod formats;
+
 use crate::progress::Step;
 use crate::setup;
 use anyhow::{Context, Result, bail};
 use lampyris_boards::Board;
 use lampyris_flow::report::{table, utilisation};
 use lampyris_flow::yosys::{Design, Netlist, synthesise};
+use lampyris_isa::HwConfig;
 use std::fs;
 use verilator_sys::source_tree;
 use verilator_sys::toolchain::Cache;
@@ -21,6 +24,10 @@ pub(crate) struct Arguments {
     /// Another top module, to see one unit's share; parameters of other names are dropped
     #[arg(long)]
     top: Option<String>,
+    /// What weight formats cost: the matrix unit of a board or configuration with fewer and with
+    /// more of them
+    #[arg(long, conflicts_with = "top")]
+    formats: bool,
 }
 
 impl Default for Arguments {
@@ -28,6 +35,7 @@ impl Default for Arguments {
         Arguments {
             board: DEFAULT_BOARD.into(),
             top: None,
+            formats: false,
         }
     }
 }
@@ -35,6 +43,11 @@ impl Default for Arguments {
 #[expect(clippy::print_stdout, reason = "the table is this command's result")]
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let board = Board::open(&arguments.board)?;
+    if arguments.formats {
+        setup::run(&setup::Arguments::default())?;
+        print!("{}", formats::compare(&Cache::locate()?, &board)?);
+        return Ok(());
+    }
     let budget = board.budget.with_context(|| {
         format!(
             "{} has no [budget]\n\nhint: add the resources of the part",
@@ -43,7 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })?;
     setup::run(&setup::Arguments::default())?;
     let cache = Cache::locate()?;
-    let netlist = netlist(&cache, &board, arguments)?;
+    let top = arguments.top.as_deref().unwrap_or("lampyris");
+    let netlist = netlist(&cache, &board.config, top, "synthesis")?;
     let resources = utilisation(&netlist.cells, &budget);
     println!(
         "synthesis for {}\n{}",
@@ -67,8 +81,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn netlist(cache: &Cache, board: &Board, arguments: &Arguments) -> Result<Netlist> {
-    let top = arguments.top.as_deref().unwrap_or("lampyris");
+/// The netlist of module `top` in a configuration; `name` is the step's.
+fn netlist(cache: &Cache, config: &HwConfig, top: &str, name: &str) -> Result<Netlist> {
     let rtl = crate::root()?.join("rtl");
     let sources = source_tree(&rtl)?;
     let top_source = sources
@@ -78,8 +92,7 @@ fn netlist(cache: &Cache, board: &Board, arguments: &Arguments) -> Result<Netlis
     let text = fs::read_to_string(top_source)
         .with_context(|| format!("cannot read `{}`", top_source.display()))?;
     // slang refuses a parameter that the top module does not have.
-    let parameters: Vec<_> = board
-        .config
+    let parameters: Vec<_> = config
         .parameters()
         .into_iter()
         .filter(|(name, _)| text.contains(&format!(" {name} ")))
@@ -92,7 +105,7 @@ fn netlist(cache: &Cache, board: &Board, arguments: &Arguments) -> Result<Netlis
         root: &rtl,
     };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let step = Step::start("synthesis", "running Yosys");
+    let step = Step::start(name, "running Yosys");
     let result = synthesise(cache, &design, folder.path(), &mut |_| {});
     // The log outlives the folder, and is most wanted after a failure.
     fs::create_dir_all(cache.logs()).context("cannot create the folder of logs")?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the manifest's layout.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -109,6 +109,8 @@ pub struct Config {
     pub stream_beats: u32,
     pub icache_lines: u32,
     pub queue_depth: u32,
+    pub weight_bits: u32,
+    pub sparsity: u32,
     pub clock_khz: u32,
 }
 
@@ -127,6 +129,8 @@ macro_rules! convert {
                     stream_beats: c.stream_beats,
                     icache_lines: c.icache_lines,
                     queue_depth: c.queue_depth,
+                    weight_bits: c.weight_bits,
+                    sparsity: c.sparsity,
                     clock_khz: c.clock_khz,
                 }
             }

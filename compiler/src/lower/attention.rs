@@ -97,7 +97,8 @@ impl Emitter<'_> {
             false,
             "attn_norm",
         );
-        self.quantize(b.h, b.xb_h, d, "attn_norm");
+        let users = [&layer.k, &layer.v, &layer.q];
+        self.quantize(b.h, b.xb_h, d, &users, "attn_norm");
         let (q, k, v) = (
             strided(b.q, run.spec.q_width()),
             strided(b.k, run.spec.k_width()),
@@ -125,7 +126,8 @@ impl Emitter<'_> {
             });
         }
         let attn = attn_vector(b.attn, run);
-        self.quantize(attn, b.xb_attn, run.spec.attn_width(), "attn_output");
+        let width = run.spec.attn_width();
+        self.quantize(attn, b.xb_attn, width, &[&layer.o], "attn_output");
         self.linear(&layer.o, b.xb_attn, b.h, b.bias[3], "attn_output");
         self.accumulate(b.x, b.h, d, "attn_residual");
     }
@@ -218,7 +220,7 @@ impl Emitter<'_> {
         };
         self.unit(keys, vec![all(k)], vec![all_blocks(b.xb_k)], "append_kv");
         let values = Quant {
-            whole_row: 1,
+            group: 1,
             scale_out: 1,
             scale_addr: b.value_scale.at,
             ..heads(reg::V, v, b.xb_v, spec.head_dim_v)

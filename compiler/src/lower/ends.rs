@@ -1,8 +1,9 @@
 //! The two ends of the model: embedding and output projection.
 
+use super::linear::shared_scale;
 use super::{Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::program::{ALL_UNITS, Node, Region};
-use lampyris_isa::format::{HEADER_BYTES, TILE_ROWS, row_groups, tile_bytes};
+use lampyris_isa::format::{HEADER_BYTES, TILE_ROWS, row_groups};
 use lampyris_isa::insn::{Deq, Fence, LdV, Mv, Quant, Rdv, StV, Vop};
 
 impl Emitter<'_> {
@@ -40,8 +41,9 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let table = &self.cx.image.embedding;
         let label = "token_embd";
-        let tile = tile_bytes(table.bits, true) as i64;
-        let row_words = table.bits as u32;
+        // Embeddings are dense: a row of a tile has a word for each bit of a code.
+        let tile = table.format.tile_bytes() as i64;
+        let row_words = table.format.bits as u32;
         let index = if self.tokens == Tokens::One {
             reg::ZERO
         } else {
@@ -100,7 +102,7 @@ impl Emitter<'_> {
             scales: b.code_scales.at,
             d: b.x.at,
             n: (table.blocks() * 32) as u32,
-            bits: table.bits as u8,
+            bits: table.format.bits as u8,
             ..Deq::default()
         };
         self.unit(
@@ -178,7 +180,9 @@ impl Emitter<'_> {
         };
         let norm = self.cx.image.output_norm.clone();
         self.norm(&norm, b.x, last, b.norm[0], true, "output_norm");
+        let head = self.cx.image.head.clone();
         let quant = Quant {
+            group: shared_scale([&head].into_iter()),
             rows: 1,
             a: b.h.at,
             x: b.xb_h.at as u16,
@@ -191,7 +195,6 @@ impl Emitter<'_> {
             vec![all_blocks(b.xb_h)],
             "output_norm",
         );
-        let head = self.cx.image.head.clone();
         self.stream(&head, "output");
         for part in 0..self.search_parts() {
             self.part_of_logits(part);
@@ -223,7 +226,8 @@ impl Emitter<'_> {
             y: b.logits.at + first,
             kblocks: head.blocks() as u16,
             groups: row_groups(rows as usize) as u16,
-            bits: head.bits as u8,
+            bits: head.format.bits as u8,
+            sparsity: head.format.sparsity as u8,
             ..Mv::default()
         };
         let logits = Region::vmem(b.logits.at + first, rows.next_multiple_of(TILE_ROWS as u32));

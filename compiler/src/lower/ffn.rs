@@ -18,7 +18,8 @@ impl Emitter<'_> {
             false,
             "ffn_norm",
         );
-        self.quantize(b.h, b.xb_h, d, "ffn_norm");
+        let users: Vec<&Linear> = run.layer.gate.iter().chain([&run.layer.up]).collect();
+        self.quantize(b.h, b.xb_h, d, &users, "ffn_norm");
         match &run.layer.gate {
             Some(gate) => self.gated(run, gate, width),
             None => {
@@ -26,7 +27,7 @@ impl Emitter<'_> {
                 self.activation(run.spec.activation, b.up, b.sigmoid, width);
             }
         }
-        self.quantize(b.up, b.xb_ffn, width, "ffn_down");
+        self.quantize(b.up, b.xb_ffn, width, &[&run.layer.down], "ffn_down");
         self.linear(&run.layer.down, b.xb_ffn, b.h, b.bias[5], "ffn_down");
         self.accumulate(b.x, b.h, d, "ffn_residual");
     }

@@ -3,8 +3,18 @@
 use super::{Emitter, Tokens, all, all_blocks, vop};
 use crate::buffers::{Blocks, Vector};
 use crate::image::{Linear, Matrix};
-use lampyris_isa::format::CHUNK_BYTES;
+use lampyris_isa::format::{CHUNK_BYTES, Sparsity};
 use lampyris_isa::insn::{LdW, Mm, Mv, Quant, Vop};
+
+/// Field `group` of the `quant` that feeds these matrices: tiles need one scale for all blocks that
+/// they span, and the widest of them decides.
+pub(super) fn shared_scale<'m>(users: impl Iterator<Item = &'m Matrix>) -> u8 {
+    match users.map(|matrix| matrix.format.sparsity).max() {
+        None | Some(Sparsity::Dense) => 0,
+        Some(Sparsity::S2Of4) => 2,
+        Some(Sparsity::S4Of16) => 3,
+    }
+}
 
 impl Emitter<'_> {
     /// Streams a matrix of the current layer.
@@ -22,11 +32,8 @@ impl Emitter<'_> {
     /// y = matrix x, for every token.
     pub(crate) fn product(&mut self, matrix: &Matrix, x: Blocks, y: Vector, label: &str) {
         self.stream(matrix, label);
-        let (kblocks, groups, bits) = (
-            matrix.blocks() as u16,
-            matrix.groups() as u16,
-            matrix.bits as u8,
-        );
+        let (kblocks, groups) = (matrix.blocks() as u16, matrix.groups() as u16);
+        let (bits, sparsity) = (matrix.format.bits as u8, matrix.format.sparsity as u8);
         let (reads, writes) = (vec![all_blocks(x)], vec![all(y)]);
         if self.tokens == Tokens::One {
             let insn = Mv {
@@ -35,6 +42,7 @@ impl Emitter<'_> {
                 kblocks,
                 groups,
                 bits,
+                sparsity,
                 ..Mv::default()
             };
             return self.unit(insn, reads, writes, label);
@@ -48,6 +56,7 @@ impl Emitter<'_> {
             kblocks,
             groups,
             bits,
+            sparsity,
             ..Mm::default()
         };
         self.unit(insn, reads, writes, label);
@@ -76,8 +85,15 @@ impl Emitter<'_> {
         }
     }
 
-    /// Quantizes every token's vector of `n` elements.
-    pub(crate) fn quantize(&mut self, from: Vector, to: Blocks, n: usize, label: &str) {
+    /// Quantizes every token's vector of `n` elements for the matrices in `users`.
+    pub(crate) fn quantize(
+        &mut self,
+        from: Vector,
+        to: Blocks,
+        n: usize,
+        users: &[&Linear],
+        label: &str,
+    ) {
         let insn = Quant {
             rrows: self.tokens.register(),
             rows: u16::from(self.tokens.immediate()),
@@ -86,6 +102,7 @@ impl Emitter<'_> {
             x: to.at as u16,
             xstride: to.stride as u16,
             n: n as u32,
+            group: shared_scale(users.iter().map(|user| &user.matrix)),
             ..Quant::default()
         };
         self.unit(insn, vec![all(from)], vec![all_blocks(to)], label);

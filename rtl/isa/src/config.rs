@@ -3,7 +3,7 @@
 //! The instruction set does not depend on it; a program checks by [`HwConfig::hash`] that it runs
 //! on the configuration for which buffers were allocated.
 
-use crate::format::{BLOCK, LINE_WORDS, TILE_ROWS};
+use crate::format::{BLOCK, LINE_WORDS, Sparsity, TILE_ROWS};
 use std::fmt;
 
 /// Parameters of the accelerator. Names in the SystemVerilog top level are the same in
@@ -30,8 +30,27 @@ pub struct HwConfig {
     pub icache_lines: u32,
     /// Entries of each unit's instruction queue, a power of two from 2 to 16.
     pub queue_depth: u32,
+    /// Widths of weight fields that tiles may have: bit b is set for fields of b bits. 2, 3, 4, 5,
+    /// 6 and 8; 4 and 8 always, because the cache of keys and values needs 8.
+    pub weight_bits: u32,
+    /// Sparse tiles: 0 none, 1 those of 2:4, 2 also those of 4:16.
+    pub sparsity: u32,
     /// Clock for conversion of cycles to time, kHz. Not part of the hash.
     pub clock_khz: u32,
+}
+
+/// Every width of a weight field, as in [`HwConfig::weight_bits`].
+pub const ALL_WEIGHT_BITS: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8;
+
+/// The mask of a list of widths, if it has 4 and 8 and nothing that is no width of a field.
+pub fn weight_bits_mask(widths: &[u32]) -> Option<u32> {
+    let bit = |mask, &width| (width <= 8).then(|| mask | 1u32 << width);
+    let mask = widths.iter().try_fold(0, bit)?;
+    legal_widths(mask).then_some(mask)
+}
+
+const fn legal_widths(mask: u32) -> bool {
+    mask & !ALL_WEIGHT_BITS == 0 && mask >> 4 & 1 == 1 && mask >> 8 & 1 == 1
 }
 
 /// A parameter outside its range.
@@ -70,6 +89,8 @@ impl HwConfig {
         stream_beats: 1024,
         icache_lines: 256,
         queue_depth: 8,
+        weight_bits: ALL_WEIGHT_BITS,
+        sparsity: 2,
         clock_khz: 200_000,
     };
 
@@ -85,6 +106,8 @@ impl HwConfig {
         stream_beats: 128,
         icache_lines: 32,
         queue_depth: 4,
+        weight_bits: 1 << 4 | 1 << 8,
+        sparsity: 0,
         clock_khz: 50_000,
     };
 
@@ -105,7 +128,7 @@ impl HwConfig {
     ];
 
     /// Parameters that are elaborated into the RTL: name in the top level and value.
-    pub fn parameters(&self) -> [(&'static str, u32); 10] {
+    pub fn parameters(&self) -> [(&'static str, u32); 12] {
         [
             ("AxiBits", self.axi_bits),
             ("AxiPorts", self.axi_ports),
@@ -117,6 +140,8 @@ impl HwConfig {
             ("StreamBeats", self.stream_beats),
             ("IcacheLines", self.icache_lines),
             ("QueueDepth", self.queue_depth),
+            ("WeightBits", self.weight_bits),
+            ("Sparsity", self.sparsity),
         ]
     }
 
@@ -134,6 +159,24 @@ impl HwConfig {
     /// Multiply-accumulate lanes of the matrix unit.
     pub const fn mac_lanes(&self) -> u32 {
         self.mac_rows * BLOCK as u32
+    }
+
+    /// Whether dense tiles may have codes of this width.
+    pub fn has_weight_bits(&self, bits: usize) -> bool {
+        bits < 32 && self.weight_bits >> bits & 1 == 1
+    }
+
+    /// The widths that dense codes may have, ascending.
+    pub fn weight_widths(&self) -> impl Iterator<Item = usize> + use<> {
+        let mask = self.weight_bits;
+        (0..32).filter(move |bits| mask >> bits & 1 == 1)
+    }
+
+    /// Whether the matrix unit takes tiles of this sparsity with codes of `bits` bits.
+    pub fn has_tiles(&self, sparsity: Sparsity, bits: usize) -> bool {
+        bits >= 2
+            && sparsity as u32 <= self.sparsity
+            && self.has_weight_bits(bits + sparsity.index_bits())
     }
 
     /// Bytes of a beat on a memory port.
@@ -209,6 +252,13 @@ impl HwConfig {
                 "2, 4, 8 or 16",
             ),
             (
+                "weight_bits",
+                self.weight_bits,
+                legal_widths(self.weight_bits),
+                "a mask with bits 4 and 8, and any of 2, 3, 5 and 6",
+            ),
+            ("sparsity", self.sparsity, self.sparsity <= 2, "0, 1 or 2"),
+            (
                 "clock_khz",
                 self.clock_khz,
                 (1..=2_000_000).contains(&self.clock_khz),
@@ -256,5 +306,34 @@ mod tests {
             bad.check().unwrap_err().to_string(),
             "`mac_rows` is 3, allowed: 1, 2, 4, 8 or 16"
         );
+    }
+
+    #[test]
+    fn widths_and_sparsities_are_checked_together() {
+        let small = HwConfig::SMALL.weight_bits;
+        assert_eq!(weight_bits_mask(&[8, 4]), Some(small));
+        assert_eq!(weight_bits_mask(&[4, 7, 8]), None);
+        assert_eq!(weight_bits_mask(&[4, 8, 36]), None);
+        for weight_bits in [1 << 4, 1 << 8, 1 << 4 | 1 << 7 | 1 << 8] {
+            let bad = HwConfig {
+                weight_bits,
+                ..HwConfig::BASE
+            };
+            assert_eq!(bad.check().unwrap_err().parameter, "weight_bits");
+        }
+        let taken = |config: HwConfig, sparsity| {
+            let widths = (0..9).filter(|&bits| config.has_tiles(sparsity, bits));
+            widths.collect::<Vec<_>>()
+        };
+        assert_eq!(taken(HwConfig::BASE, Sparsity::Dense), [2, 3, 4, 5, 6, 8]);
+        assert_eq!(taken(HwConfig::BASE, Sparsity::S2Of4), [2, 3, 4, 6]);
+        assert_eq!(taken(HwConfig::BASE, Sparsity::S4Of16), [2, 4]);
+        assert_eq!(taken(HwConfig::SMALL, Sparsity::Dense), [4, 8]);
+        let pairs = HwConfig {
+            sparsity: 1,
+            ..HwConfig::SMALL
+        };
+        assert_eq!(taken(pairs, Sparsity::S2Of4), [2, 6]);
+        assert_eq!(taken(pairs, Sparsity::S4Of16), []);
     }
 }

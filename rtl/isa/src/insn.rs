@@ -278,6 +278,7 @@ instructions! {
     /// R[rk] + kblocks tiles each from the weight stream and multiplies every tile with the
     /// activation blocks of R[rtokens] + tokens vectors. Row r of vector t lands in vector
     /// memory at y + t ystride + r. Accumulation is exact; the sum is rounded to f32 once.
+    /// A sparse tile stands for 2 or 4 blocks.
     Mm "mm" = 0x20 on Mm {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -307,12 +308,15 @@ instructions! {
         groups: u16 @ 140 + 16,
         /// Vectors, 1 to the configuration's maximum.
         tokens: u8 @ 156 + 6,
-        /// Bits of a weight code: 4 (unsigned) or 8 (signed). 2, 3, 5 and 6 are reserved.
+        /// Bits of a weight code: 2, 3, 4, 5 or 6 (unsigned) or 8 (signed); signed if sparse.
+        /// Code and index together have one of these widths, and one that the configuration has.
         bits: u8 @ 162 + 4,
         /// Tile header: 0 scale and minimum per row (f16), 1 none (scale 1, minimum 0).
         /// 2 and 3 are reserved.
         header: u8 @ 166 + 2,
-        /// Sparsity: 0 dense. 1 to 7 are reserved for N:M formats with 2- and 4-bit indices.
+        /// Sparsity: 0 dense, 1 2:4, 2 4:16, as far as the configuration has them. Then x,
+        /// xstride and kblocks are multiples of the 2 or 4 blocks that a tile spans, and the
+        /// scale of the first of them serves for all. 3 to 7 are reserved.
         sparsity: u8 @ 168 + 3,
     }
     /// Matrix times vector (GEMV, decode): `mm` for one vector.
@@ -406,8 +410,9 @@ instructions! {
         red_addr: u32 @ 240 + 16,
     }
     /// Quantizes f32 rows to INT8 blocks of 32 in the activation buffer. The scale is
-    /// max|x| / 127 rounded up to 8 significant bits, of each block or of the whole row;
-    /// codes are rounded to nearest even. Elements beyond n in the last block are zero.
+    /// max|x| / 127 rounded up to 8 significant bits, of each block, of some blocks or of the
+    /// whole row; codes are rounded to nearest even. Elements beyond n in the last block, and
+    /// blocks that complete the last two or four, are zero.
     Quant "quant" = 0x31 on Sfu {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -421,12 +426,13 @@ instructions! {
         rn: u8 @ 31 + 5,
         /// Register added to rows.
         rrows: u8 @ 36 + 5,
-        /// 0: one scale a block, 1: one scale a row.
-        whole_row: u8 @ 48 + 1,
+        /// What shares a scale: 0 a block, 1 a row, 2 two blocks, 3 four blocks. 2 and 3 only if
+        /// the configuration has the sparsity that needs them (2:4 and 4:16).
+        group: u8 @ 48 + 2,
         /// 1: keep scales in the normal range of f16 (key cache).
-        f16_range: u8 @ 49 + 1,
+        f16_range: u8 @ 50 + 1,
         /// 1: also write the row's first scale as f32 to scale_addr + row.
-        scale_out: u8 @ 50 + 1,
+        scale_out: u8 @ 51 + 1,
         /// First word of the source.
         a: u32 @ 64 + 18,
         /// First activation block.
@@ -461,7 +467,8 @@ instructions! {
         d: u32 @ 100 + 18,
         /// Elements, a multiple of 32.
         n: u32 @ 118 + 18,
-        /// Bits of a code: 4 (unsigned) or 8 (signed).
+        /// Bits of a code: 2, 3, 4, 5 or 6 (unsigned) or 8 (signed), as the configuration has
+        /// them.
         bits: u8 @ 162 + 4,
     }
 }

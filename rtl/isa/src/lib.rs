@@ -30,4 +30,4 @@ pub use insn::{DecodeError, FieldSpec, Insn, InsnSpec, Opcode, Unit, Word};
 
 /// Version of the instruction set, the register map and the number formats. The host refuses a
 /// program made for another version.
-pub const ISA_VERSION: u32 = 1;
+pub const ISA_VERSION: u32 = 2;

@@ -3,7 +3,7 @@
 
 use crate::model::Access;
 use crate::model::Space::{self, Dram, Vmem, Xbuf};
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, code_bytes, tile_bytes};
+use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, code_bytes, quant_blocks, tile_bytes};
 use lampyris_isa::insn::Vop;
 use lampyris_isa::{Insn, Unit};
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
         Insn::Vop(i) => vop(i, &mut to),
         Insn::Quant(i) => {
             let (n, rows) = (u64::from(i.n), u64::from(i.rows));
-            let blocks = n.div_ceil(BLOCK as u64);
+            let blocks = quant_blocks(i.n as usize, i.group) as u64;
             to.reads(Vmem, hull(i.a.into(), n, rows, i.astride.into()));
             to.writes(Xbuf, hull(i.x.into(), blocks, rows, i.xstride.into()));
             if i.scale_out == 1 {

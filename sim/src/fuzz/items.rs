@@ -3,7 +3,7 @@
 use super::footprint::footprint;
 use crate::model::Space;
 use crate::rng::Rng;
-use lampyris_isa::format::{BLOCK, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::{BLOCK, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
 use lampyris_isa::insn::{Alu, Deq, LdV, LdW, Mm, Mv, Quant, StK, StT, StV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -143,6 +143,7 @@ pub(super) fn special_f32(rng: &mut Rng) -> u32 {
 /// Makes random pieces.
 pub(super) struct Maker<'a> {
     pub(super) rng: &'a mut Rng,
+    pub(super) config: HwConfig,
     pub(super) arena: Arena,
     /// Words that an enclosing loop may add to vector memory addresses.
     pub(super) slack: u64,
@@ -181,7 +182,25 @@ impl Maker<'_> {
     }
 
     fn blocks(&mut self, len: u64) -> u16 {
-        (self.arena.xbuf + self.rng.below(self.arena.xbuf_len - len + 1)) as u16
+        self.aligned_blocks(len, 1)
+    }
+
+    /// A run of `len` blocks at a multiple of `align` blocks. The buffer is larger than the arena's
+    /// part of it, or as large.
+    fn aligned_blocks(&mut self, len: u64, align: u64) -> u16 {
+        let first = self.arena.xbuf.next_multiple_of(align);
+        let room = self.arena.xbuf + self.arena.xbuf_len - len - first;
+        (first + self.rng.below(room / align + 1) * align) as u16
+    }
+
+    /// Code width and sparsity of tiles that the configuration has; dense ones are more common.
+    fn tile_format(&mut self) -> (u8, Sparsity) {
+        let mut formats = Vec::new();
+        for sparsity in Sparsity::ALL {
+            let widths = (2..=8).filter(|&bits| self.config.has_tiles(sparsity, bits));
+            formats.extend(widths.map(|bits| (bits as u8, sparsity)));
+        }
+        self.rng.pick(&formats)
     }
 
     /// `len` bytes in the data that programs may change, or (if not `store`) any data.
@@ -350,12 +369,12 @@ impl Maker<'_> {
     fn quant(&mut self) -> Quant {
         let n = self.length().min(200);
         let rows = self.rng.range(1, 3);
-        let blocks = n.div_ceil(BLOCK as u64);
-        let xstride = blocks + self.rng.below(3);
+        let group = self.rng.below(2 + u64::from(self.config.sparsity)) as u8;
+        let xstride = quant_blocks(n as usize, group) as u64 + self.rng.below(3);
         let stride = self.stride(n);
         let astride = if self.rng.chance(150) { 0 } else { stride };
         Quant {
-            whole_row: self.rng.below(2) as u8,
+            group,
             f16_range: self.rng.below(2) as u8,
             scale_out: self.rng.below(2) as u8,
             a: self.words(astride * (rows - 1) + n.next_multiple_of(8), 8),
@@ -372,7 +391,8 @@ impl Maker<'_> {
     fn deq(&mut self) -> Deq {
         let groups = self.rng.range(1, 5);
         let n = groups * BLOCK as u64;
-        let bits = self.rng.pick(&[4u8, 8]);
+        let widths: Vec<u8> = self.config.weight_widths().map(|b| b as u8).collect();
+        let bits = self.rng.pick(&widths);
         Deq {
             a: self.words(n * u64::from(bits) / 32, 8),
             scales: self.words(groups, 1),
@@ -463,27 +483,35 @@ impl Maker<'_> {
 
     /// One `mm` or `mv` and the chunks of 64 bytes that it consumes.
     fn one_product(&mut self) -> (Insn, u64) {
-        let (bits, header) = (self.rng.pick(&[4u8, 8]), self.rng.below(2) as u8);
-        let (kblocks, groups) = (self.rng.range(1, 5), self.rng.range(1, 3));
-        let need = groups * kblocks * tile_bytes(bits.into(), header == 0) as u64 / 64;
+        let ((bits, sparsity), header) = (self.tile_format(), self.rng.below(2) as u8);
+        let (tiles, groups) = (self.rng.range(1, 5), self.rng.range(1, 3));
+        let span = sparsity.span() as u64;
+        let kblocks = tiles * span;
+        let field_bits = usize::from(bits) + sparsity.index_bits();
+        let need = groups * tiles * tile_bytes(field_bits, header == 0) as u64 / 64;
+        let sparsity = sparsity as u8;
         let rows = groups * TILE_ROWS as u64;
         if self.rng.chance(400) {
             let mv = Mv {
-                x: self.blocks(kblocks),
+                x: self.aligned_blocks(kblocks, span),
                 y: self.words(rows, 8),
                 kblocks: kblocks as u16,
                 groups: groups as u16,
                 bits,
                 header,
+                sparsity,
                 ..Mv::default()
             };
             return (mv.into(), need);
         }
         let tokens = self.rng.range(1, self.arena.tokens);
-        let xstride = self.rng.below(kblocks + 3);
+        // All vectors fit the arena, whatever it loses to alignment.
+        let room = self.arena.xbuf_len - (span - 1) - kblocks;
+        let most = room / span / (tokens - 1).max(1);
+        let xstride = span * self.rng.below((tiles + 3).min(most + 1));
         let ystride = rows + 8 * self.rng.below(4);
         let mm = Mm {
-            x: self.blocks(xstride * (tokens - 1) + kblocks),
+            x: self.aligned_blocks(xstride * (tokens - 1) + kblocks, span),
             xstride: xstride as u16,
             y: self.words(ystride * (tokens - 1) + rows, 8),
             ystride: ystride as u32,
@@ -492,6 +520,7 @@ impl Maker<'_> {
             tokens: tokens as u8,
             bits,
             header,
+            sparsity,
             ..Mm::default()
         };
         (mm.into(), need)

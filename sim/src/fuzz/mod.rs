@@ -66,6 +66,7 @@ impl Case {
         let prog_base = (rng.below(1 << 10) << 30) + (rng.below(30) << 7);
         let mut maker = Maker {
             rng: &mut rng,
+            config: *config,
             arena,
             slack: 0,
         };
@@ -339,6 +340,22 @@ mod tests {
             .map(|s| s.mnemonic)
             .collect();
         assert!(all.iter().all(|m| seen.contains(m)), "{seen:?}");
+        let mut forms = std::collections::BTreeSet::new();
+        for seed in 0..150 {
+            for insn in Case::new(seed, &HwConfig::BASE).program() {
+                forms.extend(match insn {
+                    Insn::Mm(i) => Some(("product", i.bits, i.sparsity)),
+                    Insn::Mv(i) => Some(("product", i.bits, i.sparsity)),
+                    Insn::Deq(i) => Some(("deq", i.bits, 0)),
+                    Insn::Quant(i) => Some(("quant", i.group, 0)),
+                    _ => None,
+                });
+            }
+        }
+        let count = |name| forms.iter().filter(|form| form.0 == name).count();
+        // Six widths, of which four also with 2:4 and two with 4:16.
+        let counts = (count("product"), count("deq"), count("quant"));
+        assert_eq!(counts, (6 + 4 + 2, 6, 4), "{forms:?}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! MM: exact products of weight tiles and activation blocks.
 
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
-use lampyris_isa::format::{BLOCK, HEADER_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
+use crate::effects::ActBlock;
+use lampyris_isa::format::{
+    BLOCK, HEADER_BYTES, LINE_WORDS, Sparsity, TILE_ROWS, tile_bytes, unpack_code,
+};
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{acc_to_f32, block_term};
 
@@ -23,17 +26,45 @@ struct Product {
     sparsity: u8,
 }
 
-/// The codes of a tile as signed bytes, row by row, with scales and minima.
+/// What the tiles of a product look like.
+#[derive(Clone, Copy)]
+struct Format {
+    bits: usize,
+    header: bool,
+    sparsity: Sparsity,
+}
+
+impl Format {
+    /// Bits of a field: code and index.
+    fn field_bits(&self) -> usize {
+        self.bits + self.sparsity.index_bits()
+    }
+
+    fn tile_bytes(&self) -> usize {
+        tile_bytes(self.field_bits(), self.header)
+    }
+}
+
+/// The codes of a tile as signed bytes, row by row, with scales, minima and indices.
 struct Tile {
     codes: [[i8; BLOCK]; TILE_ROWS],
+    /// Column of each field; meaningful if the tile is sparse.
+    columns: [[u8; BLOCK]; TILE_ROWS],
     scale: [u16; TILE_ROWS],
     min: [u16; TILE_ROWS],
 }
 
 impl Tile {
-    fn unpack(&mut self, bytes: &[u8], bits: u8, header: bool) {
+    const EMPTY: Tile = Tile {
+        codes: [[0; BLOCK]; TILE_ROWS],
+        columns: [[0; BLOCK]; TILE_ROWS],
+        scale: [F16_ONE; TILE_ROWS],
+        min: [0; TILE_ROWS],
+    };
+
+    fn unpack(&mut self, bytes: &[u8], format: Format) {
         let mut codes = bytes;
-        if header {
+        if format.header {
             let (head, rest) = bytes.split_at(HEADER_BYTES);
             codes = rest;
             for (row, word) in head.as_chunks::<4>().0.iter().enumerate() {
@@ -41,20 +72,58 @@ impl Tile {
                 self.min[row] = u16::from_le_bytes([word[2], word[3]]);
             }
         }
-        if bits == 8 {
-            for (row, bytes) in self.codes.iter_mut().zip(codes.as_chunks::<BLOCK>().0) {
-                *row = bytes.map(|b| b as i8);
-            }
-        } else {
-            for (row, bytes) in self
-                .codes
-                .iter_mut()
-                .zip(codes.as_chunks::<{ BLOCK / 2 }>().0)
-            {
-                for (pair, byte) in row.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-                    *pair = [(byte & 15) as i8, (byte >> 4) as i8];
+        if format.sparsity != Sparsity::Dense {
+            self.min = [0; TILE_ROWS];
+            return self.unpack_sparse(codes, format);
+        }
+        match format.bits {
+            8 => {
+                for (row, bytes) in self.codes.iter_mut().zip(codes.as_chunks::<BLOCK>().0) {
+                    *row = bytes.map(|b| b as i8);
                 }
             }
+            bits => {
+                for (row, bytes) in self.codes.iter_mut().zip(codes.chunks_exact(4 * bits)) {
+                    unpack_row(row, bytes, bits);
+                }
+            }
+        }
+    }
+
+    fn unpack_sparse(&mut self, codes: &[u8], format: Format) {
+        let field_bits = format.field_bits();
+        for (row, bytes) in codes.chunks_exact(4 * field_bits).enumerate() {
+            for j in 0..BLOCK {
+                let field = unpack_code(bytes, field_bits, j);
+                let (code, index) = format.sparsity.split(field, format.bits);
+                self.codes[row][j] = code as i8;
+                self.columns[row][j] = format.sparsity.column(j, index) as u8;
+            }
+        }
+    }
+
+    /// The activations that a row's fields select from the blocks that the tile spans.
+    fn select(&self, row: usize, blocks: &[[i8; BLOCK]]) -> [i8; BLOCK] {
+        let codes = blocks.as_flattened();
+        self.columns[row].map(|column| codes[usize::from(column)])
+    }
+}
+
+/// Unsigned codes of less than 8 bits, eight from `bits` bytes at a time.
+#[inline]
+fn unpack_row(row: &mut [i8; BLOCK], bytes: &[u8], bits: usize) {
+    let mask = (1u64 << bits) - 1;
+    for (codes, bytes) in row
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(bytes.chunks(bits))
+    {
+        let mut word = [0; 8];
+        word[..bits].copy_from_slice(bytes);
+        let word = u64::from_le_bytes(word);
+        for (j, code) in codes.iter_mut().enumerate() {
+            *code = (word >> (bits * j) & mask) as i8;
         }
     }
 }
@@ -76,6 +145,25 @@ fn dot(a: &[i8; BLOCK], b: &[i8; BLOCK]) -> i32 {
 #[inline(never)]
 fn dots(rows: &[[i8; BLOCK]; TILE_ROWS], block: &[i8; BLOCK]) -> [i32; TILE_ROWS] {
     std::array::from_fn(|row| dot(&rows[row], block))
+}
+
+/// Adds the terms of a tile's rows for the blocks of one vector that it spans.
+fn accumulate(acc: &mut [i128; TILE_ROWS], tile: &Tile, sparsity: Sparsity, blocks: &[ActBlock]) {
+    let first = &blocks[0];
+    let dots = if sparsity == Sparsity::Dense {
+        dots(&tile.codes, &first.codes)
+    } else {
+        let mut codes = [[0; BLOCK]; 4];
+        for (codes, block) in codes.iter_mut().zip(blocks) {
+            *codes = block.codes;
+        }
+        std::array::from_fn(|row| dot(&tile.codes[row], &tile.select(row, &codes)))
+    };
+    for (r, acc) in acc.iter_mut().enumerate() {
+        let sum = first.sum.into();
+        let term = block_term(tile.scale[r], tile.min[r], dots[r], sum, first.scale);
+        *acc = acc.wrapping_add(term);
+    }
 }
 
 impl Machine {
@@ -109,19 +197,39 @@ impl Machine {
         })
     }
 
-    fn check_product(&self, p: &Product) -> Result<(), Fault> {
-        if !matches!(p.bits, 4 | 8) || p.header > 1 || p.sparsity != 0 {
-            let detail = format!(
-                "bits {}, header {}, sparsity {}: only 4 and 8, 0 and 1, 0 are implemented",
-                p.bits, p.header, p.sparsity
-            );
-            return Err(Fault::new(ErrorCode::Illegal, detail));
+    /// The form of the tiles, if the configuration has it.
+    fn format(&self, p: &Product) -> Result<Format, Fault> {
+        let bits = usize::from(p.bits);
+        match Sparsity::from_field(p.sparsity) {
+            Some(sparsity) if p.header <= 1 && self.config.has_tiles(sparsity, bits) => {
+                Ok(Format {
+                    bits,
+                    header: p.header == 0,
+                    sparsity,
+                })
+            }
+            _ => {
+                let detail = format!(
+                    "bits {}, header {}, sparsity {}: the configuration has no such tiles",
+                    p.bits, p.header, p.sparsity
+                );
+                Err(Fault::new(ErrorCode::Illegal, detail))
+            }
         }
+    }
+
+    fn check_product(&self, p: &Product, format: Format) -> Result<(), Fault> {
+        let span = format.sparsity.span() as u64;
         if !(1..=u64::from(self.config.max_tokens)).contains(&p.tokens) || p.kblocks == 0 {
             let detail = format!(
                 "{} tokens (1 to {}), {} blocks (at least 1)",
                 p.tokens, self.config.max_tokens, p.kblocks
             );
+            return Err(Fault::new(ErrorCode::Operand, detail));
+        }
+        let places = [("x", p.x), ("xstride", p.xstride), ("kblocks", p.kblocks)];
+        if let Some((name, value)) = places.into_iter().find(|(_, value)| value % span != 0) {
+            let detail = format!("{name} is {value}, but a tile spans {span} blocks");
             return Err(Fault::new(ErrorCode::Operand, detail));
         }
         if p.groups == 0 {
@@ -152,12 +260,15 @@ impl Machine {
     }
 
     fn product(&mut self, p: Product) -> Result<(), Fault> {
-        self.check_product(&p)?;
+        let format = self.format(&p)?;
+        self.check_product(&p, format)?;
         if p.groups == 0 {
             return Ok(());
         }
-        let tile_len = tile_bytes(p.bits.into(), p.header == 0);
-        let need = p.groups * p.kblocks * tile_len as u64;
+        let tile_len = format.tile_bytes();
+        let span = format.sparsity.span();
+        let tiles = p.groups * p.kblocks / span as u64;
+        let need = tiles * tile_len as u64;
         if self.stream.len() < need {
             let have = self.stream.len();
             let detail = format!("needs {need} bytes of the weight stream, {have} were loaded");
@@ -167,30 +278,16 @@ impl Machine {
         for t in 0..p.tokens {
             self.note(Space::Xbuf, false, p.x + t * p.xstride, p.kblocks);
         }
-        let mut tile = Tile {
-            codes: [[0; BLOCK]; TILE_ROWS],
-            scale: [F16_ONE; TILE_ROWS],
-            min: [0; TILE_ROWS],
-        };
+        let mut tile = Tile::EMPTY;
         let mut sums = vec![[0i128; TILE_ROWS]; p.tokens as usize];
         for group in 0..p.groups {
             sums.fill([0; TILE_ROWS]);
-            for k in 0..p.kblocks {
-                let unpack = |bytes: &[u8]| tile.unpack(bytes, p.bits, p.header == 0);
+            for k in (0..p.kblocks).step_by(span) {
+                let unpack = |bytes: &[u8]| tile.unpack(bytes, format);
                 self.stream.take(&self.memory, tile_len, unpack);
                 for (t, acc) in sums.iter_mut().enumerate() {
-                    let block = &self.xbuf[(p.x + t as u64 * p.xstride + k) as usize];
-                    let dots = dots(&tile.codes, &block.codes);
-                    for (r, acc) in acc.iter_mut().enumerate() {
-                        let term = block_term(
-                            tile.scale[r],
-                            tile.min[r],
-                            dots[r],
-                            block.sum.into(),
-                            block.scale,
-                        );
-                        *acc = acc.wrapping_add(term);
-                    }
+                    let at = (p.x + t as u64 * p.xstride + k) as usize;
+                    accumulate(acc, &tile, format.sparsity, &self.xbuf[at..at + span]);
                 }
             }
             for (t, acc) in sums.iter().enumerate() {
@@ -199,7 +296,7 @@ impl Machine {
                 self.put_words(at as usize, &out);
             }
         }
-        self.work.macs += p.groups * p.kblocks * p.tokens * (TILE_ROWS * BLOCK) as u64;
+        self.work.macs += tiles * p.tokens * (TILE_ROWS * BLOCK) as u64;
         Ok(())
     }
 }
@@ -209,26 +306,33 @@ mod tests {
     use super::*;
     use lampyris_isa::format::{pack_code, unpack_code};
 
+    /// A tile of fields that run through their values, with headers.
+    fn tile(field_bits: usize) -> Vec<u8> {
+        let mut bytes = vec![0u8; tile_bytes(field_bits, true)];
+        for row in 0..TILE_ROWS {
+            bytes[4 * row] = row as u8;
+            bytes[4 * row + 3] = 100 + row as u8;
+            let width = BLOCK * field_bits / 8;
+            let at = HEADER_BYTES + row * width;
+            for j in 0..BLOCK {
+                let code = (row * 37 + j * 11) as i32 % (1 << field_bits);
+                pack_code(&mut bytes[at..at + width], field_bits, j, code);
+            }
+        }
+        bytes
+    }
+
     #[test]
     fn unpack_agrees_with_the_format_definition() {
-        for bits in [4usize, 8] {
-            let mut bytes = vec![0u8; tile_bytes(bits, true)];
-            for row in 0..TILE_ROWS {
-                bytes[4 * row] = row as u8;
-                bytes[4 * row + 3] = 100 + row as u8;
-                let width = BLOCK * bits / 8;
-                let at = HEADER_BYTES + row * width;
-                for j in 0..BLOCK {
-                    let code = (row * 37 + j * 11) as i32 % (1 << bits);
-                    pack_code(&mut bytes[at..at + width], bits, j, code);
-                }
-            }
-            let mut tile = Tile {
-                codes: [[0; 32]; 16],
-                scale: [0; 16],
-                min: [0; 16],
+        for bits in [2usize, 3, 4, 5, 6, 8] {
+            let bytes = tile(bits);
+            let mut tile = Tile::EMPTY;
+            let format = Format {
+                bits,
+                header: true,
+                sparsity: Sparsity::Dense,
             };
-            tile.unpack(&bytes, bits as u8, true);
+            tile.unpack(&bytes, format);
             for row in 0..TILE_ROWS {
                 let width = BLOCK * bits / 8;
                 let packed = &bytes[HEADER_BYTES + row * width..][..width];
@@ -242,5 +346,25 @@ mod tests {
             }
         }
         assert_eq!(dot(&[-128; 32], &[-127; 32]), 128 * 127 * 32);
+    }
+
+    #[test]
+    fn sparse_rows_select_what_their_fields_name() {
+        let sparsity = Sparsity::S4Of16;
+        let format = Format {
+            bits: 4,
+            header: true,
+            sparsity,
+        };
+        let mut bytes = tile(8);
+        // Row 2, field 5: code -3, activation 16 + 9.
+        bytes[HEADER_BYTES + 2 * BLOCK + 5] = 0x9d;
+        let mut tile = Tile::EMPTY;
+        tile.unpack(&bytes, format);
+        assert_eq!((tile.codes[2][5], tile.columns[2][5]), (-3, 25));
+        assert_eq!((tile.scale[2], tile.min[2]), (2, 0));
+        let blocks: [[i8; BLOCK]; 4] =
+            std::array::from_fn(|b| std::array::from_fn(|j| (32 * b + j) as i8));
+        assert_eq!(tile.select(2, &blocks)[5], 25);
     }
 }

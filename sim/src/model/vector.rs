@@ -2,7 +2,7 @@
 
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned, check_work};
 use crate::effects::ActBlock;
-use lampyris_isa::format::{BLOCK, LINE_WORDS, blocks, unpack_code};
+use lampyris_isa::format::{BLOCK, LINE_WORDS, quant_blocks, unpack_code};
 use lampyris_isa::insn::{Deq, Quant, Vop};
 use lampyris_isa::num;
 use std::ops::Range;
@@ -198,6 +198,10 @@ impl Machine {
         let n = regs.add(i.rn, i.n.into());
         let rows = regs.add(i.rrows, i.rows.into());
         let (astride, xstride) = (u64::from(i.astride), u64::from(i.xstride));
+        if i.group >= 2 && u32::from(i.group) > self.config.sparsity + 1 {
+            let detail = format!("group {}: the configuration lacks its sparsity", i.group);
+            return Err(Fault::new(ErrorCode::Illegal, detail));
+        }
         if n == 0 || rows == 0 {
             return Ok(());
         }
@@ -212,7 +216,7 @@ impl Machine {
                 stride: astride,
             },
         )?;
-        let len = n.div_ceil(BLOCK as u64);
+        let len = quant_blocks(n as usize, i.group) as u64;
         self.check_xbuf(
             "x",
             Rect {
@@ -252,19 +256,21 @@ impl Machine {
                 .map(|&w| num::amax_magnitude(f32::from_bits(w)));
             num::ActScale::for_amax(magnitudes.fold(0.0, f32::max), range)
         };
-        let row_scale = scale_of(&self.vmem[source.clone()]);
-        let mut first = row_scale;
-        for b in 0..blocks(source.len()) {
-            let from = source.start + b * BLOCK;
+        // Elements that share a scale.
+        let shared = match i.group {
+            0 => BLOCK,
+            1 => source.len(),
+            2 => 2 * BLOCK,
+            _ => 4 * BLOCK,
+        };
+        let scales: Vec<_> = self.vmem[source.clone()]
+            .chunks(shared)
+            .map(scale_of)
+            .collect();
+        for b in 0..quant_blocks(source.len(), i.group) {
+            let from = (source.start + b * BLOCK).min(source.end);
             let words = &self.vmem[from..(from + BLOCK).min(source.end)];
-            let scale = if i.whole_row == 1 {
-                row_scale
-            } else {
-                scale_of(words)
-            };
-            if b == 0 {
-                first = scale;
-            }
+            let scale = scales[b * BLOCK / shared];
             let inverse = scale.inverse();
             let mut codes = [0i8; BLOCK];
             for (code, &word) in codes.iter_mut().zip(words) {
@@ -273,18 +279,16 @@ impl Machine {
             let sum = codes.iter().map(|&c| i16::from(c)).sum();
             self.put_block(x + b, ActBlock { codes, scale, sum });
         }
-        first
+        scales[0]
     }
 
     pub(crate) fn deq(&mut self, regs: &Regs<'_>, i: &Deq) -> Result<(), Fault> {
         let a = regs.add(i.ra, i.a.into());
         let d = regs.add(i.rd, i.d.into());
         let (n, scales, bits) = (u64::from(i.n), u64::from(i.scales), usize::from(i.bits));
-        if !matches!(bits, 4 | 8) {
-            return Err(Fault::new(
-                ErrorCode::Illegal,
-                format!("bits is {bits}, not 4 or 8"),
-            ));
+        if !self.config.has_weight_bits(bits) {
+            let detail = format!("bits is {bits}, which the configuration lacks");
+            return Err(Fault::new(ErrorCode::Illegal, detail));
         }
         if n % BLOCK as u64 != 0 {
             let detail = format!("n is {n}, not a multiple of {BLOCK}");

@@ -3,6 +3,7 @@
 mod unit;
 
 use lampyris_isa::HwConfig;
+use lampyris_isa::format::{BLOCK, HEADER_BYTES, Sparsity, TILE_ROWS};
 use lampyris_tests::bench::{Random, configs};
 use unit::{Product, Unit};
 
@@ -90,6 +91,7 @@ fn limits_of_the_operands_are_exact() {
             },
             1,
         ),
+        (Product { bits: 12, ..legal }, 1),
         (Product { header: 2, ..legal }, 1),
         (
             Product {
@@ -227,26 +229,135 @@ fn soft_reset_in_the_middle_leaves_no_trace() {
     }
 }
 
+/// Operands of sparse products: what the configuration lacks, and what does not divide into tiles.
 #[test]
-fn one_vector_consumes_a_beat_every_cycle() {
+fn limits_of_sparse_operands_are_exact() {
+    let config = HwConfig {
+        weight_bits: 1 << 4 | 1 << 6 | 1 << 8,
+        sparsity: 2,
+        ..HwConfig::SMALL
+    };
+    let mut random = Random::new(15);
+    let mut unit = Unit::new(&config, &mut random);
+    let legal = Product {
+        x: 8,
+        xstride: 4,
+        y: 0,
+        ystride: 32,
+        kblocks: 4,
+        groups: 2,
+        tokens: 2,
+        bits: 4,
+        header: 0,
+        sparsity: 2,
+    };
+    let pairs = Product {
+        x: 2,
+        xstride: 2,
+        kblocks: 2,
+        sparsity: 1,
+        ..legal
+    };
+    let cases = [
+        (Product { bits: 6, ..pairs }, 0),
+        (Product { bits: 2, ..legal }, 0),
+        (Product { bits: 3, ..pairs }, 1),
+        (Product { bits: 5, ..pairs }, 1),
+        (Product { bits: 6, ..legal }, 1),
+        (Product { bits: 8, ..pairs }, 1),
+        (
+            Product {
+                sparsity: 3,
+                ..legal
+            },
+            1,
+        ),
+        (
+            Product {
+                sparsity: 4,
+                ..legal
+            },
+            1,
+        ),
+        (Product { x: 10, ..legal }, 5),
+        (
+            Product {
+                xstride: 6,
+                ..legal
+            },
+            5,
+        ),
+        (
+            Product {
+                kblocks: 2,
+                ..legal
+            },
+            5,
+        ),
+        (Product { x: 3, ..pairs }, 5),
+        (
+            Product {
+                xstride: 1,
+                ..pairs
+            },
+            5,
+        ),
+        (
+            Product {
+                kblocks: 3,
+                groups: 0,
+                ..pairs
+            },
+            5,
+        ),
+    ];
+    for (seq, (product, code)) in (0..).zip(cases) {
+        if code == 0 {
+            check(&mut unit, &mut random, &product, seq, 0);
+            continue;
+        }
+        let desc = product.descriptor(&mut random, seq);
+        unit.offer(&mut random, 0, &desc);
+        assert_eq!(unit.finish(&mut random, 0, seq), code, "{product:?}");
+        unit.soft_reset(&mut random);
+    }
+}
+
+/// At its full rate the unit takes a beat a cycle, or makes a step a cycle where a beat holds more
+/// than one.
+#[test]
+fn one_vector_runs_at_the_rate_of_beats_or_steps() {
     for (name, config) in HwConfig::NAMED {
         let mut random = Random::new(14);
         let mut unit = Unit::new(&config, &mut random);
-        let product = Product {
-            x: 0,
-            xstride: 0,
-            y: 0,
-            ystride: 0,
-            kblocks: 32,
-            groups: 6,
-            tokens: 1,
-            bits: 4,
-            header: 0,
-            sparsity: 0,
-        };
-        check(&mut unit, &mut random, &product, 1, 0);
-        let cycles = &unit.beat_cycles;
-        let span = cycles[cycles.len() - 1] - cycles[0] + 1;
-        assert_eq!(span, cycles.len() as u64, "{name}: cycles and beats");
+        for sparsity in Sparsity::ALL {
+            for bits in (2..=8).filter(|&bits| config.has_tiles(sparsity, bits)) {
+                let product = Product {
+                    x: 0,
+                    xstride: 0,
+                    y: 0,
+                    ystride: 0,
+                    kblocks: 32,
+                    groups: 6,
+                    tokens: 1,
+                    bits: bits as u8,
+                    header: 0,
+                    sparsity: sparsity as u8,
+                };
+                unit.beat_cycles.clear();
+                check(&mut unit, &mut random, &product, 1, 0);
+                let field_bits = bits + sparsity.index_bits();
+                let (beat, steps) = (config.axi_bits as usize, 16 / config.mac_rows as usize);
+                let code_beats = TILE_ROWS * BLOCK * field_bits / beat;
+                let tile = 8 * HEADER_BYTES / beat + code_beats.max(steps);
+                let cycles = &unit.beat_cycles;
+                let span = cycles[cycles.len() - 1] - cycles[0] + 1;
+                let most = product.tiles() * tile as u64;
+                assert!(
+                    span <= most,
+                    "{name}, {bits} bits, {sparsity:?}: {span} cycles, {most} wanted"
+                );
+            }
+        }
     }
 }

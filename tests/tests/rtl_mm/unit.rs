@@ -1,6 +1,6 @@
 //! The matrix unit with models of what surrounds it, and what a product must give.
 
-use lampyris_isa::format::{BLOCK, HEADER_BYTES, TILE_ROWS, tile_bytes, unpack_code};
+use lampyris_isa::format::{BLOCK, HEADER_BYTES, Sparsity, TILE_ROWS, tile_bytes, unpack_code};
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{ActScale, acc_to_f32, block_term};
 use lampyris_isa::{HwConfig, Insn};
@@ -8,17 +8,24 @@ use lampyris_tests::bench::{Bench, DESC_BITS, Random, descriptor, put_bits, spli
 use std::collections::VecDeque;
 use verilator_sys::{Input, Output};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "prim/fix_to_fp.sv",
     "mm/mm_acc.sv",
+    "mm/mm_candidates.sv",
     "mm/mm_check.sv",
     "mm/mm_drain.sv",
     "mm/mm_row.sv",
+    "mm/mm_sparse_mux.sv",
     "mm/mm_unpack.sv",
     "mm/mm_unit.sv",
 ];
 /// Bits of `lampyris_pkg::act_block_t`.
 const ACT_BITS: u32 = 282;
+
+/// Blocks that a read of the activation buffer brings.
+fn reads(config: &HwConfig) -> u32 {
+    if config.sparsity == 0 { 1 } else { 4 }
+}
 
 #[derive(Clone)]
 pub(crate) struct ActBlock {
@@ -77,24 +84,31 @@ pub(crate) struct Product {
 impl Product {
     /// A legal product that fits the configuration.
     pub(crate) fn random(random: &mut Random, config: &HwConfig, blocks: u64) -> Product {
+        let mut formats = Vec::new();
+        for sparsity in Sparsity::ALL {
+            let widths = (0..=8).filter(|&bits| config.has_tiles(sparsity, bits));
+            formats.extend(widths.map(|bits| (bits as u8, sparsity)));
+        }
+        let (bits, sparsity) = formats[random.below(formats.len() as u64) as usize];
+        let span = sparsity.span() as u64;
         let tokens = 1 + random.below(config.max_tokens.into());
-        let kblocks = 1 + random.below(6);
+        let kblocks = span * (1 + random.below(6));
         let groups = random.below(5);
-        let xstride = random.below((blocks - kblocks) / tokens);
+        let xstride = span * random.below((blocks - kblocks) / tokens / span + 1);
         let ystride = 8 * random.below(32);
         let xend = (tokens - 1) * xstride + kblocks;
         let yend = (tokens - 1) * ystride + 16 * groups;
         Product {
-            x: random.below(blocks - xend + 1),
+            x: span * random.below((blocks - xend) / span + 1),
             xstride,
             y: 8 * random.below((u64::from(config.vmem_words) - yend) / 8 + 1),
             ystride,
             kblocks,
             groups,
             tokens,
-            bits: if random.chance(50) { 4 } else { 8 },
+            bits,
             header: random.chance(30).into(),
-            sparsity: 0,
+            sparsity: sparsity as u8,
         }
     }
 
@@ -135,12 +149,20 @@ impl Product {
         descriptor(seq, [rx, ry, rk, rgroups, rtokens], &insn)
     }
 
+    fn sparsity(&self) -> Sparsity {
+        Sparsity::from_field(self.sparsity).expect("a legal product")
+    }
+
     pub(crate) fn tiles(&self) -> u64 {
-        self.groups * self.kblocks
+        self.groups * self.kblocks / self.sparsity().span() as u64
+    }
+
+    fn field_bits(&self) -> usize {
+        usize::from(self.bits) + self.sparsity().index_bits()
     }
 
     pub(crate) fn tile_bytes(&self) -> usize {
-        tile_bytes(self.bits.into(), self.header == 0)
+        tile_bytes(self.field_bits(), self.header == 0)
     }
 
     /// Words that the product writes, from the definition.
@@ -150,11 +172,12 @@ impl Product {
             for t in 0..self.tokens {
                 for r in 0..TILE_ROWS {
                     let mut acc = 0i128;
-                    for k in 0..self.kblocks {
-                        let at = (g * self.kblocks + k) as usize * self.tile_bytes();
+                    let span = self.sparsity().span();
+                    for k in (0..self.kblocks).step_by(span) {
+                        let at = (g * self.kblocks + k) as usize / span * self.tile_bytes();
                         let tile = &weights[at..at + self.tile_bytes()];
-                        let block = &xbuf[(self.x + t * self.xstride + k) as usize];
-                        acc = acc.wrapping_add(self.term(tile, r, block));
+                        let block = (self.x + t * self.xstride + k) as usize;
+                        acc = acc.wrapping_add(self.term(tile, r, &xbuf[block..block + span]));
                     }
                     let word = self.y + t * self.ystride + 16 * g + r as u64;
                     out.push((word, acc_to_f32(acc).to_bits()));
@@ -164,19 +187,27 @@ impl Product {
         out
     }
 
-    fn term(&self, tile: &[u8], row: usize, act: &ActBlock) -> i128 {
+    fn term(&self, tile: &[u8], row: usize, acts: &[ActBlock]) -> i128 {
         let half = |at: usize| u16::from_le_bytes([tile[at], tile[at + 1]]);
-        let (scale, min, codes) = if self.header == 0 {
+        let (scale, mut min, codes) = if self.header == 0 {
             (half(4 * row), half(4 * row + 2), &tile[HEADER_BYTES..])
         } else {
             (0x3c00, 0, tile)
         };
-        let bits = usize::from(self.bits);
-        let codes = &codes[row * BLOCK * bits / 8..];
+        let (sparsity, field_bits) = (self.sparsity(), self.field_bits());
+        if sparsity != Sparsity::Dense {
+            min = 0;
+        }
+        let codes = &codes[row * BLOCK * field_bits / 8..];
         let dot = (0..BLOCK)
-            .map(|j| unpack_code(codes, bits, j) * i32::from(act.codes[j]))
+            .map(|j| {
+                let field = unpack_code(codes, field_bits, j);
+                let (code, index) = sparsity.split(field, self.bits.into());
+                let column = sparsity.column(j, index);
+                code * i32::from(acts[column / BLOCK].codes[column % BLOCK])
+            })
             .sum::<i32>();
-        block_term(scale, min, dot, act.sum(), act.scale)
+        block_term(scale, min, dot, acts[0].sum(), acts[0].scale)
     }
 }
 
@@ -232,6 +263,8 @@ impl Unit {
             "MaxTokens",
             "VmemWords",
             "XbufBlocks",
+            "WeightBits",
+            "Sparsity",
         ];
         let params: Vec<_> = config
             .parameters()
@@ -240,6 +273,7 @@ impl Unit {
             .collect();
         let bench = Bench::new("mm_unit", &FILES, &params, seed);
         let line_bits = (config.vmem_words / config.sfu_lanes).ilog2();
+        let read_bits = ACT_BITS * reads(config);
         let input = |name, width| bench.input(name, width);
         let output = |name, width| bench.output(name, width);
         Unit {
@@ -256,7 +290,7 @@ impl Unit {
             srd_data: input("srd_data_i", config.axi_bits),
             srd_ready: output("srd_ready_o", 1),
             xrd_ready: input("xrd_ready_i", 1),
-            xrd_data: input("xrd_data_i", ACT_BITS),
+            xrd_data: input("xrd_data_i", read_bits),
             xrd_valid: output("xrd_valid_o", 1),
             xrd_addr: output("xrd_addr_o", config.xbuf_blocks.ilog2()),
             vwr: [
@@ -309,13 +343,33 @@ impl Unit {
         let granted = grant && self.get(self.xrd_valid) == 1;
         let block = self.get(self.xrd_addr) as usize;
         self.bench.step();
-        let mut act = vec![0; ACT_BITS.div_ceil(32) as usize];
-        random.fill(&mut act);
-        act[8] &= (1 << (ACT_BITS % 32)) - 1;
-        if granted {
-            act = self.xbuf[block].packed();
+        let data = self.read_xbuf(random, granted.then_some(block));
+        self.bench.set_words(self.xrd_data, &data);
+    }
+
+    /// The blocks that a read brings, or random bits.
+    fn read_xbuf(&self, random: &mut Random, block: Option<usize>) -> Vec<u32> {
+        let reads = reads(&self.config) as usize;
+        let width = ACT_BITS as usize;
+        let mut words = vec![0; (reads * width).div_ceil(32)];
+        for number in 0..reads {
+            let mut act = vec![0; width.div_ceil(32)];
+            random.fill(&mut act);
+            // Only what the alignment of the address promises.
+            let align = (number + 1).next_power_of_two();
+            if let Some(at) = block.filter(|at| at % align == 0) {
+                act = self.xbuf[at + number].packed();
+            }
+            for bit in 0..width {
+                put_bits(
+                    &mut words,
+                    number * width + bit,
+                    1,
+                    u64::from(act[bit / 32] >> (bit % 32)),
+                );
+            }
         }
-        self.bench.set_words(self.xrd_data, &act);
+        words
     }
 
     fn write_vmem(&mut self) {

@@ -1,6 +1,7 @@
 //! Random legal instructions.
 
 use crate::model::{DeqCase, QuantCase, VopCase};
+use lampyris_isa::format::quant_blocks;
 use lampyris_isa::insn::{Deq, Quant, Vop};
 use lampyris_tests::bench::Random;
 
@@ -121,7 +122,8 @@ fn any_vop(random: &mut Random) -> VopCase {
 pub(crate) fn quant(random: &mut Random, xbuf_blocks: u64) -> QuantCase {
     let most = if random.chance(50) { 64 } else { 200 };
     let n = 1 + random.below(most);
-    let blocks = n.div_ceil(32);
+    let group = random.below(4) as u8;
+    let blocks = quant_blocks(n as usize, group) as u64;
     let rows = 1 + random.below(5);
     let (a, astride) = vectors(random, rows, n);
     let xstride = match random.below(3) {
@@ -131,7 +133,7 @@ pub(crate) fn quant(random: &mut Random, xbuf_blocks: u64) -> QuantCase {
     let xstride = xstride.min((xbuf_blocks - blocks) / rows);
     let x = random.below(xbuf_blocks - blocks - (rows - 1) * xstride + 1);
     let fields = Quant {
-        whole_row: flag(random, 50),
+        group,
         f16_range: flag(random, 50),
         scale_out: flag(random, 50),
         xstride: xstride as u16,
@@ -155,7 +157,7 @@ pub(crate) fn deq(random: &mut Random) -> DeqCase {
     let fields = Deq {
         scales: random.below(half - 10) as u32,
         n: n as u32,
-        bits: if random.chance(50) { 4 } else { 8 },
+        bits: [2, 3, 4, 5, 6, 8][random.below(6) as usize],
         ..Deq::default()
     };
     DeqCase {

@@ -17,6 +17,8 @@ fn config(sfu_lanes: u32) -> HwConfig {
         sfu_lanes,
         vmem_words: 4096,
         xbuf_blocks: 64,
+        weight_bits: HwConfig::BASE.weight_bits,
+        sparsity: 2,
         ..HwConfig::SMALL
     }
 }
@@ -256,6 +258,9 @@ fn quant_limits() -> Vec<(QuantCase, Result<(), u64>)> {
         (with(&|c| (c.n, c.x) = (0, 1 << 39)), Ok(())),
         bad(&|c| c.x += 1),
         bad(&|c| c.fields.xstride += 1),
+        (with(&|c| c.fields.group = 2), Ok(())),
+        bad(&|c| c.fields.group = 3),
+        (with(&|c| (c.fields.group, c.x) = (3, 64 - 9)), Ok(())),
         bad(&|c| c.n = 65),
         bad(&|c| c.a += 24),
         bad(&|c| c.a += 4),
@@ -293,8 +298,13 @@ fn deq_limits() -> Vec<(DeqCase, Result<(), u64>)> {
             Err(ADDRESS),
         ),
         (
-            with(&|c| (c.fields.bits, c.fields.n) = (5, 1)),
+            with(&|c| (c.fields.bits, c.fields.n) = (7, 1)),
             Err(ILLEGAL),
+        ),
+        (with(&|c| (c.a, c.fields.bits) = (4096 - 16, 5)), Ok(())),
+        (
+            with(&|c| (c.a, c.fields.bits) = (4096 - 16, 6)),
+            Err(ADDRESS),
         ),
         (with(&|c| (c.fields.n, c.a) = (33, 1)), Err(OPERAND)),
         (with(&|c| (c.fields.n, c.a) = (0, 1)), Ok(())),
@@ -342,6 +352,47 @@ fn limits_of_the_operands_are_exact() {
             let desc = case.descriptor(&mut random, 7);
             expect(&mut unit, &mut random, &desc, want, &format!("{case:?}"));
         }
+    }
+}
+
+/// What a configuration lacks is illegal, even if there is nothing to do.
+#[test]
+fn absent_widths_and_groups_are_illegal() {
+    let mut random = Random::new(23);
+    let lacking = HwConfig {
+        weight_bits: HwConfig::SMALL.weight_bits,
+        sparsity: 1,
+        ..config(4)
+    };
+    let mut unit = Unit::new(&lacking, 23);
+    fill(&mut random, &mut unit.vmem);
+    for (group, want) in [(1, Ok(())), (2, Ok(())), (3, Err(ILLEGAL))] {
+        let case = QuantCase {
+            fields: Quant {
+                group,
+                ..Quant::default()
+            },
+            a: 0,
+            x: 0,
+            n: 0,
+            rows: 1,
+        };
+        let desc = case.descriptor(&mut random, 7);
+        expect(&mut unit, &mut random, &desc, want, &format!("{case:?}"));
+    }
+    for bits in 0..16 {
+        let fields = Deq {
+            bits,
+            ..Deq::default()
+        };
+        let case = DeqCase { fields, a: 0, d: 0 };
+        let want = if matches!(bits, 4 | 8) {
+            Ok(())
+        } else {
+            Err(ILLEGAL)
+        };
+        let desc = case.descriptor(&mut random, 7);
+        expect(&mut unit, &mut random, &desc, want, &format!("{case:?}"));
     }
 }
 

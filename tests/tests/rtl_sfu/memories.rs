@@ -141,7 +141,18 @@ fn read(bench: &mut Bench, random: &mut Random, memory: &[u32]) {
 
 #[test]
 fn activation_buffer_reads_for_the_matrix_unit_first() {
+    activation_buffer(0);
+}
+
+#[test]
+fn banked_activation_buffer_brings_aligned_blocks() {
+    activation_buffer(1);
+}
+
+/// Drives all ports of `xbuf` at random and compares with an array.
+fn activation_buffer(sparsity: u32) {
     const BLOCKS: u64 = 64;
+    let reads: usize = if sparsity == 0 { 1 } else { 4 };
     let rtl = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../rtl");
     let files = [
         "core/lampyris_pkg.sv",
@@ -151,6 +162,7 @@ fn activation_buffer_reads_for_the_matrix_unit_first() {
     let build = Build::new("xbuf").sources(files.map(|file| rtl.join(file)));
     let design = build
         .param("XbufBlocks", BLOCKS)
+        .param("Sparsity", sparsity)
         .opt(1)
         .build()
         .expect("builds");
@@ -173,7 +185,7 @@ fn activation_buffer_reads_for_the_matrix_unit_first() {
         input("st_xrd_addr_i", 6),
         output("st_xrd_ready_o", 1),
     );
-    let read = output("xrd_data_o", 282);
+    let read = output("xrd_data_o", 282 * reads as u32);
     let mut random = Random::new(6);
     let mut blocks: Vec<Option<[u32; 9]>> = vec![None; BLOCKS as usize];
     for _ in 0..5_000 {
@@ -198,13 +210,19 @@ fn activation_buffer_reads_for_the_matrix_unit_first() {
         );
         model.set(clk, 1);
         model.eval().expect("runs");
-        let granted = (0..2)
-            .find(|&i| wants[i])
-            .and_then(|i| blocks[from[i] as usize]);
-        if let Some(want) = granted {
-            let mut got = [0; 9];
+        if let Some(port) = (0..2).find(|&i| wants[i]) {
+            let from = from[port] as usize;
+            let mut got = vec![0; (282 * reads).div_ceil(32)];
             model.get_words(read, &mut got);
-            assert_eq!(got, want);
+            // Number n is there if the address is a multiple of the power of two above n.
+            for number in (0..reads).filter(|n| from % (n + 1).next_power_of_two() == 0) {
+                let Some(want) = blocks[from + number] else {
+                    continue;
+                };
+                let bit = |words: &[u32], at: usize| words[at / 32] >> (at % 32) & 1;
+                let same = (0..282).all(|i| bit(&got, 282 * number + i) == bit(&want, i));
+                assert!(same, "block {number} of a read at {from}");
+            }
         }
         if writes {
             blocks[to as usize] = Some(block);

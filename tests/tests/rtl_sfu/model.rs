@@ -177,13 +177,19 @@ impl QuantCase {
         for row in 0..self.rows as usize {
             let at = self.a as usize + row * self.fields.astride as usize;
             let words = vmem[at..at + self.n as usize].to_vec();
-            for (b, part) in words.chunks(BLOCK).enumerate() {
-                let group = if self.fields.whole_row == 1 {
-                    &words[..]
-                } else {
-                    part
-                };
-                let scale = self.scale(group);
+            let together = match self.fields.group {
+                0 => 1,
+                1 => words.len().div_ceil(BLOCK),
+                2 => 2,
+                _ => 4,
+            };
+            // The last group is written whole, except that a row ends with its last block.
+            let count = words.len().div_ceil(BLOCK * together) * together;
+            for b in 0..count {
+                let share = words.chunks(together * BLOCK).nth(b / together);
+                let share = share.expect("a group has elements");
+                let part = share.chunks(BLOCK).nth(b % together).unwrap_or(&[]);
+                let scale = self.scale(share);
                 let inverse = scale.inverse();
                 let mut codes = [0; BLOCK];
                 for (code, word) in codes.iter_mut().zip(part) {
@@ -230,8 +236,9 @@ impl DeqCase {
         let bits = usize::from(self.fields.bits);
         let source = vmem.to_vec();
         for i in 0..self.fields.n as usize {
-            let word = source[self.a as usize + i * bits / 32];
-            let raw = word >> (i * bits % 32) & ((1 << bits) - 1);
+            let at = self.a as usize + i * bits / 32;
+            let pair = u64::from(source[at]) | u64::from(source[at + 1]) << 32;
+            let raw = (pair >> (i * bits % 32)) as u32 & ((1 << bits) - 1);
             let code = if bits == 8 {
                 i32::from(raw as u8 as i8)
             } else {

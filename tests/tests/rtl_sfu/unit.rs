@@ -85,7 +85,13 @@ pub(crate) struct Unit {
 
 impl Unit {
     pub(crate) fn new(config: &HwConfig, seed: u32) -> Unit {
-        let names = ["SfuLanes", "VmemWords", "XbufBlocks"];
+        let names = [
+            "SfuLanes",
+            "VmemWords",
+            "XbufBlocks",
+            "WeightBits",
+            "Sparsity",
+        ];
         let params: Vec<_> = config
             .parameters()
             .into_iter()

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             "output": args.output,
             "seconds": start.elapsed().as_secs_f64(),
             "manifest": manifest,
+            "widened": compiled.widened.iter().map(|w| json!({"from": w.from, "tensors": w.tensors, "stored_bits": w.stored_bits, "bits": w.bits})).collect::<Vec<_>>(),
             "requantized": compiled.requantized.iter().map(|r| json!({"tensor": r.tensor, "from": r.from, "relative_error": r.relative_error})).collect::<Vec<_>>(),
         });
         print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
@@ -96,6 +97,12 @@ fn compile(args: &Args, output: &Path) -> Result<Compiled> {
         note(&format!(
             "note: `{}` re-quantized from {} to 8 bits, relative error {:.2e}",
             r.tensor, r.from, r.relative_error
+        ));
+    }
+    for w in &compiled.widened {
+        note(&format!(
+            "note: {} tensors of {} take codes of {} bits in place of {}, which the configuration lacks; nothing is lost but room",
+            w.tensors, w.from, w.bits, w.stored_bits
         ));
     }
     Ok(compiled)

@@ -41,10 +41,11 @@ pub(crate) fn decode(
         .sum();
     let bytes = layers + plan.image.head.bytes() + kv * position;
     let port_cycles = bytes.div_ceil(u64::from(config.beat_bytes()));
-    let mac_cycles = model
-        .summary()?
-        .macs_per_token(position)
-        .div_ceil(u64::from(config.mac_lanes()));
+    let summary = model.summary()?;
+    // Sparse matrices take fewer multiplications than the model has weights.
+    let attention = summary.macs_per_token(position) - summary.linear_macs_per_token;
+    let macs = plan.image.macs() + attention;
+    let mac_cycles = macs.div_ceil(u64::from(config.mac_lanes()));
     let cycles = port_cycles.max(mac_cycles);
     let tokens_per_second = f64::from(config.clock_khz) * 1e3 / cycles as f64;
     Ok(Forecast {

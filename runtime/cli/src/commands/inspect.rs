@@ -4,9 +4,10 @@ use super::forecast::{self, Forecast};
 use super::{JSON_SCHEMA, Target};
 use crate::output::{bytes, grouped, print, table};
 use anyhow::Result;
-use lampyris_compiler::image::{code_bits, is_requantized};
+use lampyris_compiler::format::{stored, tiles};
 use lampyris_import::Model;
 use lampyris_import::graph::Op;
+use lampyris_isa::HwConfig;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Fit {
     config: String,
+    #[serde(skip)]
+    hw: HwConfig,
     context: usize,
     /// Why it does not compile, if it does not.
     blocker: Option<String>,
@@ -57,6 +60,7 @@ fn fit(model: &Model, target: &Target) -> Result<Fit> {
     let options = target.options(model)?;
     let mut fit = Fit {
         config: target.config.clone(),
+        hw: options.config,
         context: options.context,
         blocker: None,
         prefill_tokens: None,
@@ -83,14 +87,15 @@ fn fit(model: &Model, target: &Target) -> Result<Fit> {
 }
 
 /// Tensors by stored type: count, bytes, and how they are packed.
-fn by_type(model: &Model) -> Result<BTreeMap<&'static str, (u64, u64, String)>> {
+fn by_type(model: &Model, hw: &HwConfig) -> Result<BTreeMap<&'static str, (u64, u64, String)>> {
     let mut types = BTreeMap::new();
     for tensor in model.tensors() {
         let view = model.tensor_view(tensor)?;
-        let packed = match (view.shape.len(), is_requantized(view.ty)) {
+        let packed = match (view.shape.len(), tiles(view.ty, hw)) {
             (1, _) => "f32".to_owned(),
-            (_, false) => format!("{}-bit, lossless", code_bits(view.ty)),
-            (_, true) => format!("{}-bit, re-quantized", code_bits(view.ty)),
+            (_, None) => "needs `sparsity`, which the configuration lacks".to_owned(),
+            (_, Some(tiles)) if stored(view.ty).is_some() => format!("{tiles}, lossless"),
+            (_, Some(tiles)) => format!("{tiles}, re-quantized"),
         };
         let entry = types.entry(view.ty.name()).or_insert((0, 0, packed));
         entry.0 += 1;
@@ -135,7 +140,7 @@ fn text_report(model: &Model, fit: &Fit) -> Result<String> {
             grouped(summary.kv_elements_per_token),
         ),
     ];
-    for (name, (count, size, packed)) in by_type(model)? {
+    for (name, (count, size, packed)) in by_type(model, &fit.hw)? {
         rows.push(row(
             &format!("{name} × {count}"),
             format!("{} → {packed}", bytes(size)),
@@ -233,7 +238,7 @@ fn graph_listing(model: &Model) -> String {
 fn json_report(model: &Model, fit: &Fit) -> Result<String> {
     let spec = model.spec();
     let summary = model.summary()?;
-    let types: Vec<_> = by_type(model)?
+    let types: Vec<_> = by_type(model, &fit.hw)?
         .into_iter()
         .map(|(name, (count, size, packed))| json!({"type": name, "tensors": count, "bytes": size, "packed": packed}))
         .collect();
