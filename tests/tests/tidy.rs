@@ -13,7 +13,10 @@ const DIRECTIONS: [(&str, &[&str]); 19] = [
     ("lampyris-io", &[]),
     ("lampyris-boards", &["lampyris-isa"]),
     ("lampyris-bundle", &["lampyris-isa"]),
-    ("lampyris-flow", &["lampyris-boards", "verilator-sys"]),
+    (
+        "lampyris-flow",
+        &["lampyris-boards", "lampyris-isa", "verilator-sys"],
+    ),
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
     ("lampyris-link", &["lampyris-isa"]),

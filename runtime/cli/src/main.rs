@@ -25,6 +25,8 @@ struct Cli {
 enum Command {
     /// Show a model's graph and sizes, and forecast its speed on a configuration
     Inspect(commands::inspect::Args),
+    /// Sweep configurations: speed of a model, from the cycle estimator, against resources
+    Explore(Box<commands::explore::Args>),
     /// Compile a model to a directory: program, packed weights, memory map, manifest
     Compile(commands::compile::Args),
     /// Check, show and rebuild what `compile --bitstream` wrote
@@ -65,6 +67,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Explore(args) => commands::explore::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
         Command::Bundle(args) => commands::bundle::run(&args),
         Command::Flash(args) => commands::flash::run(&args),

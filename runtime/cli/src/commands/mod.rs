@@ -7,6 +7,7 @@ pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod doctor;
 mod engine;
+pub(crate) mod explore;
 pub(crate) mod flash;
 pub(crate) mod forecast;
 mod generation;
