@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cage;
+pub mod calls;
 pub mod decoders;
 pub mod figures;
 pub mod relu;
