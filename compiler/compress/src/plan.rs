@@ -141,6 +141,11 @@ impl Matrix {
         self.tensor.role
     }
 
+    /// The node whose output is multiplied with the matrix; `None` for an embedding alone.
+    pub fn input(&self) -> Option<&str> {
+        self.input.as_deref()
+    }
+
     /// Weights.
     pub fn weights(&self) -> u64 {
         (self.rows * self.columns) as u64
