@@ -1,8 +1,8 @@
 //! Calibration text on its way through the layers.
 
+use crate::Result;
 use crate::hessian::Hessian;
 use crate::plan::Matrix;
-use crate::Result;
 use lampyris_runtime::Reference;
 use std::collections::BTreeMap;
 

@@ -281,7 +281,11 @@ mod tests {
 
     fn rounded(ty: TensorType, w: &[f32], mask: Option<Mask>, fit: Fit<'_>) -> (Vec<f32>, Vec<u8>) {
         let mut grid = Grid::new(ty, w, mask, fit);
-        let values = w.iter().enumerate().map(|(j, &w)| grid.round(j, w)).collect();
+        let values = w
+            .iter()
+            .enumerate()
+            .map(|(j, &w)| grid.round(j, w))
+            .collect();
         let mut bytes = Vec::new();
         grid.write(&mut bytes);
         (values, bytes)
@@ -303,7 +307,10 @@ mod tests {
             for ty in [TensorType::Q4_2OF4, TensorType::Q4_4OF16] {
                 let n = ty.block_len();
                 let w = weights(n, seed);
-                let mask = Mask::new(ty.sparsity().unwrap(), &w.iter().map(|w| w.abs()).collect::<Vec<_>>());
+                let mask = Mask::new(
+                    ty.sparsity().unwrap(),
+                    &w.iter().map(|w| w.abs()).collect::<Vec<_>>(),
+                );
                 let (values, bytes) = rounded(ty, &w, Some(mask), Fit::Search(&vec![1.0; n]));
                 let mut read = vec![f32::NAN; n];
                 dequantize_row(ty, &bytes, &mut read).unwrap();
@@ -318,7 +325,10 @@ mod tests {
             let (mut range, mut search) = (0.0, 0.0);
             for seed in 0..50 {
                 let w = weights(32, seed);
-                let h: Vec<f32> = weights(32, seed + 100).iter().map(|v| v.abs() + 0.1).collect();
+                let h: Vec<f32> = weights(32, seed + 100)
+                    .iter()
+                    .map(|v| v.abs() + 0.1)
+                    .collect();
                 let error = |fit| {
                     let (values, _) = rounded(ty, &w, None, fit);
                     let terms = w.iter().zip(values).zip(&h);
@@ -340,7 +350,12 @@ mod tests {
         for ty in DENSE {
             for value in [0.0, 0.5, -2.0] {
                 let (values, _) = rounded(ty, &[value; 32], None, Fit::Search(&[1.0; 32]));
-                assert!(values.iter().all(|v| (v - value).abs() <= value.abs() * 1e-3), "{ty}");
+                assert!(
+                    values
+                        .iter()
+                        .all(|v| (v - value).abs() <= value.abs() * 1e-3),
+                    "{ty}"
+                );
             }
         }
     }

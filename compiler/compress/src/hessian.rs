@@ -76,9 +76,7 @@ impl Hessian {
         Ok(Factor {
             root: forward(&lower),
             inverse: forward(&inverse),
-            diagonal: (0..n)
-                .map(|i| self.sum[(i, i)] + damping as f32)
-                .collect(),
+            diagonal: (0..n).map(|i| self.sum[(i, i)] + damping as f32).collect(),
         })
     }
 }
@@ -154,7 +152,10 @@ mod tests {
                 for j in 0..n {
                     let one = if i == j { 1.0 } else { 0.0 };
                     let wanted = h.sum[(i, j)] + one * damping;
-                    assert!((product[(i, j)] - wanted).abs() < 1e-3 * damping.max(1.0), "{n} {i} {j}");
+                    assert!(
+                        (product[(i, j)] - wanted).abs() < 1e-3 * damping.max(1.0),
+                        "{n} {i} {j}"
+                    );
                     assert!((identity[(i, j)] - one).abs() < 1e-3, "{n} {i} {j}");
                     assert!(i <= j || (f.root[(i, j)] == 0.0 && f.inverse[(i, j)] == 0.0));
                 }
@@ -170,7 +171,12 @@ mod tests {
         let error = [0.1f32, -0.2, 0.3];
         let f = h.factor("site").unwrap();
         let view = ArrayView2::from_shape((1, 3), &error).unwrap();
-        let outputs = inputs.map(|x| x.iter().zip(error).map(|(x, e)| f64::from(x * e)).sum::<f64>());
+        let outputs = inputs.map(|x| {
+            x.iter()
+                .zip(error)
+                .map(|(x, e)| f64::from(x * e))
+                .sum::<f64>()
+        });
         let exact: f64 = outputs.iter().map(|y| y * y).sum();
         let norm: f64 = error.iter().map(|e| f64::from(e * e)).sum();
         let damping = DAMPING * f64::from(h.sum.diag().mean().unwrap());
@@ -183,6 +189,9 @@ mod tests {
         let mut h = Hessian::new(2);
         h.add(&[1.0, f32::INFINITY]);
         let error = h.factor("blk.0.attn_q").unwrap_err().to_string();
-        assert!(error.contains("blk.0.attn_q") && error.contains("hint: "), "{error}");
+        assert!(
+            error.contains("blk.0.attn_q") && error.contains("hint: "),
+            "{error}"
+        );
     }
 }

@@ -18,6 +18,8 @@ mod parallel;
 mod plan;
 mod quantize;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use allocate::{Allocation, allocate, check};
 pub use error::CompressError;

@@ -38,12 +38,14 @@ pub fn write(
     path: Option<&Path>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Written> {
-    let mut sink = path.map(|path| Sink::new(plan, formats, path)).transpose()?;
+    let mut sink = path
+        .map(|path| Sink::new(plan, formats, path))
+        .transpose()?;
     let mut done = 0;
-    let mut put = |index: usize, hessian: &Hessian, reference: &mut Reference<'_>| -> Result<()> {
+    let mut put = |index: usize, hessian: Option<&Hessian>, reference: &mut Reference<'_>| {
         let (matrix, ty) = (&plan.matrices()[index], formats[index]);
         done += matrix.weights();
-        if ty != matrix.stored {
+        if let Some(hessian) = hessian.filter(|_| ty != matrix.stored) {
             let factor = hessian.factor(&matrix.tensor.name)?;
             let view = plan.model().tensor_view(&matrix.tensor)?;
             let method = plan.options().method;
@@ -57,11 +59,12 @@ pub fn write(
             sink.put(index, plan.model().tensor_view(&matrix.tensor)?.data)?;
         }
         progress(done);
-        Ok(())
+        Ok::<(), CompressError>(())
     };
     // Tables first, since all layers see the embedding.
-    for (index, hessian) in &survey.tables {
-        put(*index, hessian, reference)?;
+    for index in of_layer(plan, None).0 {
+        let found = survey.tables.iter().find(|(table, _)| *table == index);
+        put(index, found.map(|(_, hessian)| hessian), reference)?;
     }
     let changed = |index: usize| formats[index] != plan.matrices()[index].stored;
     let mut stream = Stream::new(reference, calibration)?;
@@ -75,8 +78,7 @@ pub fn write(
         };
         for (index, matrix) in indices.into_iter().zip(matrices) {
             let hessian = matrix.input.as_ref().and_then(|site| hessians.get(site));
-            // What stays as it is needs none.
-            put(index, hessian.unwrap_or(&Hessian::new(0)), reference)?;
+            put(index, hessian, reference)?;
         }
         stream.advance(reference, layer);
     }

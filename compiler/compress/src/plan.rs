@@ -4,9 +4,9 @@ use crate::grid::dense_bits;
 use crate::{CompressError, Method, Result};
 use lampyris_flash::gguf::{Builder, Value};
 use lampyris_flash::{Gguf, ModelFile, TensorType};
+use lampyris_import::Model;
 use lampyris_import::graph::Op;
 use lampyris_import::source::{Role, TensorRef};
-use lampyris_import::Model;
 use std::collections::HashMap;
 
 /// The formats that are written, narrowest first.
@@ -75,6 +75,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether other options would offer narrower formats.
+    pub(crate) fn can_narrow(&self) -> bool {
+        !self.widths.contains(&2) || self.sparse == Sparse::Never
+    }
+
     /// The formats of these options, narrowest first.
     ///
     /// # Errors
@@ -144,6 +149,11 @@ impl Matrix {
     /// The node whose output is multiplied with the matrix; `None` for an embedding alone.
     pub fn input(&self) -> Option<&str> {
         self.input.as_deref()
+    }
+
+    /// Whether there is more than one format.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.formats.len() > 1
     }
 
     /// Weights.
@@ -246,7 +256,7 @@ impl<'m> Plan<'m> {
                 "{} needs rows of a multiple of {} weights, but the layers of `{}` have rows of {widths:?}",
                 ty.name(),
                 ty.block_len(),
-                self.model.file().name()
+                self.name()
             ),
             hint: match other {
                 Some(TensorType::Q4_2OF4) => "2:4 is the nearest pattern that fits".into(),
@@ -254,6 +264,14 @@ impl<'m> Plan<'m> {
                 None => "no pattern fits; leave --sparsity out".into(),
             },
         })
+    }
+
+    /// Name for messages: the file's, or the model's if it was not read from a file.
+    pub fn name(&self) -> String {
+        match self.gguf.paths().is_empty() {
+            true => self.model.spec().name.clone(),
+            false => self.gguf.file().into(),
+        }
     }
 
     /// The model.
@@ -342,7 +360,12 @@ impl<'m> Plan<'m> {
     /// Bytes that are left for the matrices under a budget; negative if not even the rest fits.
     pub(crate) fn room(&self, budget: Budget) -> Result<i128> {
         let smallest = self.smallest();
-        let matrices: u64 = self.matrices.iter().zip(&smallest).map(|(m, ty)| self.cost(m, *ty, budget)).sum();
+        let matrices: u64 = self
+            .matrices
+            .iter()
+            .zip(&smallest)
+            .map(|(m, ty)| self.cost(m, *ty, budget))
+            .sum();
         let (total, rest) = match budget {
             Budget::Unlimited => return Ok(i128::from(u64::MAX)),
             Budget::File(bytes) => (i128::from(bytes), self.file_bytes(&smallest)?),
@@ -390,7 +413,7 @@ impl<'m> Plan<'m> {
                     Pruning::SparseGpt => "sparsegpt",
                 },
             )
-            .metadata("lampyris.compress.source", Value::from(self.gguf.file()));
+            .metadata("lampyris.compress.source", Value::from(self.name()));
         for (tensor, matrix) in self.gguf.tensors().iter().zip(&self.order) {
             let ty = matrix.map_or(tensor.ty, |i| choice[i]);
             builder = builder.declare(tensor.name.clone(), &tensor.shape, ty);

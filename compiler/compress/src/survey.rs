@@ -6,11 +6,11 @@
 //! (Kullback-Leibler divergence from those of the unchanged model)? The quotient of both scales
 //! the losses of all formats of the matrix.
 
+use crate::Result;
 use crate::calibrate::Stream;
 use crate::hessian::Hessian;
 use crate::plan::{Matrix, Plan};
 use crate::quantize::{self, with_factor};
-use crate::Result;
 use lampyris_flash::TensorType;
 use lampyris_import::source::RowOrder;
 use lampyris_runtime::Reference;
@@ -22,6 +22,16 @@ pub struct Survey {
     pub losses: Vec<Vec<f64>>,
     /// Second moments of the inputs of tables, which lie outside the layers.
     pub(crate) tables: Vec<(usize, Hessian)>,
+}
+
+impl Survey {
+    /// For an unlimited budget, which needs no losses.
+    pub fn none() -> Self {
+        Self {
+            losses: Vec::new(),
+            tables: Vec::new(),
+        }
+    }
 }
 
 /// Measures `plan`'s model, which `reference` holds unchanged, on calibration text. `probe` is a
@@ -39,11 +49,25 @@ pub fn survey(
 ) -> Result<Survey> {
     let mut stream = Stream::new(reference, calibration)?;
     let tokens: usize = calibration.iter().map(Vec::len).sum();
-    let mut probe = probe.map(|tokens| Probe::new(reference, tokens)).transpose()?;
+    let mut probe = probe
+        .map(|tokens| Probe::new(reference, tokens))
+        .transpose()?;
     let mut losses = vec![Vec::new(); plan.matrices().len()];
     let mut done = 0;
     for layer in 0..plan.model().spec().layers.len() {
         let (indices, matrices) = of_layer(plan, Some(layer));
+        if !matrices.iter().any(|m| m.has_choice()) {
+            for (&index, matrix) in indices.iter().zip(&matrices) {
+                losses[index] = vec![0.0];
+                done += matrix.weights();
+            }
+            progress(done);
+            stream.advance(reference, layer);
+            if let Some(probe) = &mut probe {
+                probe.advance(reference, layer);
+            }
+            continue;
+        }
         let hessians = stream.observe(reference, layer, &matrices, true);
         for (site, hessian) in &hessians {
             let factor = hessian.factor(site)?;
@@ -74,14 +98,22 @@ pub fn survey(
 }
 
 /// Indices and matrices of a layer, or of the tables outside the layers.
-pub(crate) fn of_layer<'p>(plan: &'p Plan<'_>, layer: Option<usize>) -> (Vec<usize>, Vec<&'p Matrix>) {
+pub(crate) fn of_layer<'p>(
+    plan: &'p Plan<'_>,
+    layer: Option<usize>,
+) -> (Vec<usize>, Vec<&'p Matrix>) {
     let all = plan.matrices().iter().enumerate();
     all.filter(|(_, m)| m.layer == layer).unzip()
 }
 
 /// Second moments for a table: of the inputs if it is an output projection, and, if its rows are
 /// read as embeddings, the identity.
-fn table_moments(reference: &Reference<'_>, stream: &Stream, matrix: &Matrix, tokens: usize) -> Hessian {
+fn table_moments(
+    reference: &Reference<'_>,
+    stream: &Stream,
+    matrix: &Matrix,
+    tokens: usize,
+) -> Hessian {
     let mut hessian = match matrix.input {
         Some(_) => stream.observe_head(reference, matrix.columns),
         None => Hessian::new(matrix.columns),
@@ -107,11 +139,18 @@ fn judge(
     probe: Option<&Probe>,
     layer: Option<usize>,
 ) -> Result<Vec<f64>> {
+    if !matrix.has_choice() {
+        return Ok(vec![0.0]);
+    }
     let method = plan.options().method;
     let view = plan.model().tensor_view(&matrix.tensor)?;
     let weights = view.dequantize();
     // The narrow format whose effect is measured.
-    let sample = matrix.formats.iter().copied().find(|ty| *ty == TensorType::Q3_1);
+    let sample = matrix
+        .formats
+        .iter()
+        .copied()
+        .find(|ty| *ty == TensorType::Q3_1);
     let sample = sample.unwrap_or(matrix.formats[0]);
     let mut losses = Vec::with_capacity(matrix.formats.len());
     let mut scale = 1.0;
@@ -141,7 +180,9 @@ pub(crate) fn in_graph_order(matrix: &Matrix, stored: Vec<f32>) -> Vec<f32> {
         return stored;
     }
     let row = |i: usize| &stored[order.source_row(i) * matrix.columns..][..matrix.columns];
-    (0..matrix.rows).flat_map(|i| row(i).iter().copied()).collect()
+    (0..matrix.rows)
+        .flat_map(|i| row(i).iter().copied())
+        .collect()
 }
 
 /// A short text on which the effect of single matrices is measured.
@@ -207,4 +248,3 @@ fn log_softmax(logits: &[f32]) -> impl Iterator<Item = f32> {
     let shift = most + sum.ln() as f32;
     logits.iter().map(move |v| v - shift)
 }
-

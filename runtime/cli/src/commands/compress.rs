@@ -174,18 +174,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         budgets.len(),
     )?);
     let before = judge(&reference, &windows, "judging the source")?;
-    let progress = bar(plan.weights(), "measuring formats", false);
-    let probe = (!probe.is_empty()).then_some(probe);
-    let survey = survey(
-        &plan,
-        &mut reference,
-        &windows.calibration,
-        probe,
-        &mut |n| {
-            progress.set_position(n);
-        },
-    )?;
-    progress.finish_and_clear();
+    let survey = surveyed(&plan, &budgets, &mut reference, &windows, probe)?;
     let mut outcomes = Vec::new();
     for (i, &budget) in budgets.iter().enumerate() {
         if i > 0 {
@@ -212,6 +201,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         report.text()?
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// What each format would cost, unless no budget asks.
+fn surveyed(
+    plan: &Plan<'_>,
+    budgets: &[Budget],
+    reference: &mut Reference<'_>,
+    windows: &Windows,
+    probe: &[u32],
+) -> Result<Survey> {
+    if budgets == [Budget::Unlimited] {
+        return Ok(Survey::none());
+    }
+    let progress = bar(plan.weights(), "measuring formats", false);
+    let probe = (!probe.is_empty()).then_some(probe);
+    let calibration = &windows.calibration;
+    let found = survey(plan, reference, calibration, probe, &mut |n| {
+        progress.set_position(n);
+    })?;
+    progress.finish_and_clear();
+    Ok(found)
 }
 
 /// Perplexity on the text that was held out.

@@ -25,7 +25,7 @@ pub(super) fn text(
     let bits = |formats: &[_]| plan.bits_per_weight(formats);
     let mut text = format!(
         "{}: {} and {:.3} bits a weight at least, {} and {:.3} at most\n",
-        plan.model().file().name(),
+        plan.name(),
         grouped_bytes(plan.file_bytes(&least)?),
         bits(&least),
         grouped_bytes(plan.file_bytes(&most)?),
@@ -110,7 +110,9 @@ fn inputs(plan: &Plan<'_>) -> BTreeMap<Option<usize>, Vec<usize>> {
 fn memory(plan: &Plan<'_>, windows: &Windows, probe: usize) -> u64 {
     let square = |width: usize| (width * width) as u64;
     let widths = inputs(plan);
-    let moments = widths.values().map(|w| w.iter().map(|&w| square(w)).sum::<u64>() * 4);
+    let moments = widths
+        .values()
+        .map(|w| w.iter().map(|&w| square(w)).sum::<u64>() * 4);
     let largest = widths.values().flatten().map(|&w| square(w)).max();
     // Two factors in f32, and up to four matrices in f64 while they are made.
     let factors = largest.unwrap_or(0) * (2 * 4 + 4 * 8);

@@ -51,7 +51,11 @@ fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     ((low - margin).max(0.0), high + margin)
 }
 
-fn draw(text: &mut String, model: &str, points: &[Point]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    text: &mut String,
+    model: &str,
+    points: &[Point],
+) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let (left, right) = range(points.iter().map(|p| p.1));
@@ -94,7 +98,12 @@ mod tests {
         ];
         let text = svg("model", points).unwrap();
         assert!(text.starts_with("<svg"), "{text}");
-        for words in ["source: 27.40", "3.5 bits: 41.00", "perplexity", "file, MiB"] {
+        for words in [
+            "source: 27.40",
+            "3.5 bits: 41.00",
+            "perplexity",
+            "file, MiB",
+        ] {
             assert!(text.contains(words), "{text}");
         }
         assert_eq!(text.matches("<circle").count(), 2);

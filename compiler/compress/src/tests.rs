@@ -1,0 +1,261 @@
+//! The whole way on the built-in model.
+
+use super::*;
+use lampyris_flash::{Gguf, ModelFile, TensorType};
+use lampyris_import::Model;
+use lampyris_runtime::{Reference, Sampler, SamplerConfig, perplexity};
+use proptest::prelude::*;
+
+fn tiny() -> Model {
+    lampyris_import::open("tiny").unwrap()
+}
+
+/// Losses that nobody measured, falling with the size.
+fn invented(plan: &Plan<'_>, seed: u64) -> Survey {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let losses = plan.matrices().iter().map(|matrix| {
+        let scale = random.f64() + 0.01;
+        let formats = matrix.formats.iter();
+        let loss = |ty: &TensorType| match *ty == matrix.stored {
+            true => 0.0,
+            false => scale * 1e6 / matrix.bytes(*ty) as f64,
+        };
+        formats.map(loss).collect()
+    });
+    Survey {
+        losses: losses.collect(),
+        tables: Vec::new(),
+    }
+}
+
+fn options(sparse: Sparse) -> Options {
+    Options {
+        sparse,
+        ..Options::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    /// Whatever the budget: it is kept to the byte, and not far from used up.
+    #[test]
+    fn budgets_are_never_exceeded(share in 0.0f64..=1.1, seed: u64, sparse: bool, file: bool) {
+        let model = tiny();
+        let sparse = if sparse { Sparse::Allowed } else { Sparse::Never };
+        let plan = Plan::new(&model, options(sparse)).unwrap();
+        let survey = invented(&plan, seed);
+        let between = |least: f64, most: f64| least + (most - least) * share;
+        if file {
+            let [least, most] = [plan.smallest(), plan.largest()].map(|f| plan.file_bytes(&f).unwrap());
+            let budget = between(least as f64, most as f64) as u64;
+            let found = allocate(&plan, &survey, Budget::File(budget)).unwrap();
+            let bytes = plan.file_bytes(&found.formats).unwrap();
+            prop_assert!(bytes <= budget, "{bytes} of {budget}");
+            prop_assert!(bytes == most || budget - bytes < 40_000, "{bytes} of {budget}");
+        } else {
+            let [least, most] = [plan.smallest(), plan.largest()].map(|f| plan.bits_per_weight(&f));
+            let budget = between(least, most).max(least);
+            let found = allocate(&plan, &survey, Budget::BitsPerWeight(budget)).unwrap();
+            let bits = plan.bits_per_weight(&found.formats);
+            prop_assert!(bits <= budget, "{bits} of {budget}");
+        }
+    }
+}
+
+#[test]
+fn the_least_size_is_feasible_and_one_byte_less_is_not() {
+    let model = tiny();
+    let plan = Plan::new(&model, options(Sparse::Never)).unwrap();
+    let survey = invented(&plan, 1);
+    let least = plan.file_bytes(&plan.smallest()).unwrap();
+    let found = allocate(&plan, &survey, Budget::File(least)).unwrap();
+    assert_eq!(plan.file_bytes(&found.formats).unwrap(), least);
+    let error = allocate(&plan, &survey, Budget::File(least - 1)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&format!("--target-size {least}")), "{text}");
+    let error = allocate(&plan, &survey, Budget::BitsPerWeight(1.0)).unwrap_err();
+    let text = error.to_string();
+    let (_, named) = text.split_once("--target-bpw ").unwrap();
+    let named: f64 = named.split(',').next().unwrap().parse().unwrap();
+    let found = allocate(&plan, &survey, Budget::BitsPerWeight(named)).unwrap();
+    assert_eq!(found.formats, plan.smallest());
+}
+
+/// Without a limit nothing changes, and the written file has the source's tensors and metadata.
+#[test]
+fn an_unlimited_budget_keeps_everything() {
+    let model = tiny();
+    let plan = Plan::new(&model, options(Sparse::Never)).unwrap();
+    let mut reference = Reference::new(&model).unwrap();
+    let windows = windows(64);
+    let survey = survey(&plan, &mut reference, &windows, None, &mut |_| ()).unwrap();
+    let found = allocate(&plan, &survey, Budget::Unlimited).unwrap();
+    assert_eq!(found.loss, 0.0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.gguf");
+    write(
+        &plan,
+        &survey,
+        &found.formats,
+        &mut reference,
+        &windows,
+        Some(&path),
+        &mut |_| (),
+    )
+    .unwrap();
+    let written = Gguf::open(&path).unwrap();
+    let ModelFile::Gguf(source) = model.file() else {
+        panic!("tiny is a GGUF file")
+    };
+    for tensor in source.tensors() {
+        let (a, b) = (
+            source.tensor(&tensor.name).unwrap(),
+            written.tensor(&tensor.name).unwrap(),
+        );
+        assert_eq!(
+            (a.ty, a.shape, a.data),
+            (b.ty, b.shape, b.data),
+            "{}",
+            tensor.name
+        );
+    }
+    for (key, value) in source
+        .metadata()
+        .iter()
+        .filter(|(key, _)| *key != "general.file_type")
+    {
+        assert_eq!(written.metadata().get(key), Some(value), "{key}");
+    }
+}
+
+/// Texts of the model's own: what it knows to predict.
+fn windows(tokens: usize) -> Vec<Vec<u32>> {
+    let model = tiny();
+    let reference = Reference::new(&model).unwrap();
+    (1..=2)
+        .map(|seed| {
+            let config = SamplerConfig {
+                temperature: 1.0,
+                seed,
+                ..SamplerConfig::default()
+            };
+            let mut sampler = Sampler::new(config).unwrap();
+            let prompt = [20 + seed as u32];
+            let mut session = reference.session();
+            let made = session.generate(&prompt, tokens - 1, &mut sampler, |_| false, |_| ());
+            [&prompt[..], &made.unwrap()].concat()
+        })
+        .collect()
+}
+
+/// What the executor was left with is what the file holds; the file has the size that was
+/// forecast; and compensated rounding costs less than plain rounding on the real model.
+#[test]
+fn files_hold_what_was_judged() {
+    let model = tiny();
+    let windows = windows(96);
+    let refs: Vec<&[u32]> = windows.iter().map(Vec::as_slice).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut divergences = Vec::new();
+    for (rounding, sparse) in [
+        (Rounding::Gptq, Sparse::Never),
+        (Rounding::Nearest, Sparse::Never),
+        (Rounding::Gptq, Sparse::Everywhere(TensorType::Q4_2OF4)),
+        (Rounding::Gptq, Sparse::Everywhere(TensorType::Q4_4OF16)),
+    ] {
+        let options = Options {
+            sparse,
+            method: Method {
+                rounding,
+                pruning: Pruning::SparseGpt,
+            },
+            ..Options::default()
+        };
+        let plan = Plan::new(&model, options).unwrap();
+        let mut reference = Reference::new(&model).unwrap();
+        let before = reference.score(&refs).unwrap();
+        let survey = survey(
+            &plan,
+            &mut reference,
+            &windows,
+            Some(&windows[0][..32]),
+            &mut |_| (),
+        )
+        .unwrap();
+        assert_eq!(
+            reference.score(&refs).unwrap(),
+            before,
+            "the survey leaves the model as it was"
+        );
+        let budget = Budget::BitsPerWeight(plan.bits_per_weight(&plan.smallest()) + 0.2);
+        let found = allocate(&plan, &survey, budget).unwrap();
+        let path = folder.path().join("out.gguf");
+        let mut progress = 0;
+        let written = write(
+            &plan,
+            &survey,
+            &found.formats,
+            &mut reference,
+            &windows,
+            Some(&path),
+            &mut |n| {
+                assert!(n > progress);
+                progress = n;
+            },
+        )
+        .unwrap();
+        assert_eq!(written.file_bytes, plan.file_bytes(&found.formats).unwrap());
+        assert_eq!(written.file_bytes, std::fs::metadata(&path).unwrap().len());
+        let read = Model::open(&path).unwrap();
+        let after = Reference::new(&read).unwrap().score(&refs).unwrap();
+        assert_eq!(reference.score(&refs).unwrap(), after);
+        divergences.push(perplexity(&after) / perplexity(&before));
+        if let Sparse::Everywhere(ty) = sparse {
+            let layers = read
+                .tensors()
+                .into_iter()
+                .filter(|t| t.name.starts_with("blk.") && !t.name.contains("norm"));
+            assert!(
+                layers
+                    .map(|t| read.tensor_view(t).unwrap().ty)
+                    .all(|found| found == ty)
+            );
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(divergences[0] < divergences[1], "{divergences:?}");
+}
+
+#[test]
+fn wrong_options_are_refused_with_the_nearest() {
+    let model = tiny();
+    let narrow = Options {
+        widths: vec![4, 7],
+        ..Options::default()
+    };
+    let text = Plan::new(&model, narrow).unwrap_err().to_string();
+    assert!(
+        text.contains("7 bits") && text.contains("nearest is 6"),
+        "{text}"
+    );
+    let path = tempfile::tempdir().unwrap();
+    let plan = Plan::new(&model, options(Sparse::Never)).unwrap();
+    let mut reference = Reference::new(&model).unwrap();
+    let windows = windows(16);
+    let survey = survey(&plan, &mut reference, &windows, None, &mut |_| ()).unwrap();
+    let absent = path.path().join("absent/out.gguf");
+    let error = write(
+        &plan,
+        &survey,
+        &plan.smallest(),
+        &mut reference,
+        &windows,
+        Some(&absent),
+        &mut |_| (),
+    );
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("absent/out.gguf") && text.contains("hint: "),
+        "{text}"
+    );
+}
