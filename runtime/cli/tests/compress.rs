@@ -195,7 +195,7 @@ fn impossible_wishes_are_refused_before_anything_is_computed() {
             exit code 1
             --- stdout
             --- stderr
-            error: a budget of 102400 bytes is impossible for `<memory>` with these formats: the smallest that fits is --target-size 529344
+            error: a budget of 102400 bytes is impossible for `tiny` with these formats: the smallest that fits is 529344 bytes
 
             hint: give at least --target-size 529344, or allow narrower formats (--widths, --sparsity auto)
         "#]],
@@ -207,7 +207,7 @@ fn impossible_wishes_are_refused_before_anything_is_computed() {
             exit code 1
             --- stdout
             --- stderr
-            error: a budget of 2.5 bits a weight is impossible for `<memory>` with these formats: the smallest that fits is --target-bpw 3.037
+            error: a budget of 2.5 bits a weight is impossible for `tiny` with these formats: the smallest that fits is 3.037
 
             hint: give at least --target-bpw 3.037, or allow narrower formats (--widths, --sparsity auto)
         "#]],
