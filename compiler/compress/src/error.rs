@@ -44,6 +44,9 @@ pub enum CompressError {
         /// The operation.
         site: String,
     },
+    /// The caller asked to stop.
+    #[error("stopped; nothing was written")]
+    Stopped,
     /// The solver gave up.
     #[error("the allocation could not be solved: {problem}\nhint: {hint}")]
     Solver {

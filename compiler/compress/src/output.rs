@@ -25,10 +25,12 @@ pub struct Written {
 /// Quantizes each matrix to its format in `formats` (in the order of [`Plan::matrices`]) and puts
 /// the result into `reference`, which must hold the unchanged model. Each layer is rounded with
 /// the inputs that the layers before it, rounded already, give on the calibration text. With
-/// `path` the model is also written there, atomically. `progress` hears how many weights are done.
+/// `path` the model is also written there, atomically. `progress` hears how many weights are done, and
+/// says whether to go on.
 ///
 /// # Errors
-/// Those of the executor; inputs that are not finite; a file that cannot be written.
+/// Those of the executor; inputs that are not finite; a file that cannot be written;
+/// [`CompressError::Stopped`] if `progress` says so, with nothing left behind.
 pub fn write(
     plan: &Plan<'_>,
     survey: &Survey,
@@ -36,7 +38,7 @@ pub fn write(
     reference: &mut Reference<'_>,
     calibration: &[Vec<u32>],
     path: Option<&Path>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written> {
     let mut sink = path
         .map(|path| Sink::new(plan, formats, path))
@@ -58,8 +60,11 @@ pub fn write(
         } else if let Some(sink) = &mut sink {
             sink.put(index, plan.model().tensor_view(&matrix.tensor)?.data)?;
         }
-        progress(done);
-        Ok::<(), CompressError>(())
+        if progress(done) {
+            Ok(())
+        } else {
+            Err(CompressError::Stopped)
+        }
     };
     // Tables first, since all layers see the embedding.
     for index in of_layer(plan, None).0 {

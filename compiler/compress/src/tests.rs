@@ -1,7 +1,7 @@
 //! The whole way on the built-in model.
 
 use super::*;
-use lampyris_flash::{Gguf, ModelFile, TensorType};
+use lampyris_flash::{Gguf, ModelFile, TensorType, gguf::Builder};
 use lampyris_import::Model;
 use lampyris_runtime::{Reference, Sampler, SamplerConfig, perplexity};
 use proptest::prelude::*;
@@ -100,7 +100,7 @@ fn an_unlimited_budget_keeps_everything() {
         &mut reference,
         &windows,
         Some(&path),
-        &mut |_| (),
+        &mut |_| true,
     )
     .unwrap();
     let written = Gguf::open(&path).unwrap();
@@ -201,6 +201,7 @@ fn files_hold_what_was_judged() {
             &mut |n| {
                 assert!(n > progress);
                 progress = n;
+                true
             },
         )
         .unwrap();
@@ -227,7 +228,7 @@ fn files_hold_what_was_judged() {
 }
 
 #[test]
-fn wrong_options_are_refused_with_the_nearest() {
+fn what_cannot_be_done_leaves_nothing_behind() {
     let model = tiny();
     let narrow = Options {
         widths: vec![4, 7],
@@ -251,11 +252,143 @@ fn wrong_options_are_refused_with_the_nearest() {
         &mut reference,
         &windows,
         Some(&absent),
-        &mut |_| (),
+        &mut |_| true,
     );
     let text = error.unwrap_err().to_string();
     assert!(
         text.contains("absent/out.gguf") && text.contains("hint: "),
+        "{text}"
+    );
+
+    let stopped = path.path().join("out.gguf");
+    let error = write(
+        &plan,
+        &survey,
+        &plan.smallest(),
+        &mut reference,
+        &windows,
+        Some(&stopped),
+        &mut |_| false,
+    );
+    assert!(matches!(error, Err(CompressError::Stopped)));
+    assert_eq!(std::fs::read_dir(path.path()).unwrap().count(), 0);
+}
+
+/// A small Qwen2 model in binary16: biases, rows in half-split order, an output projection of its
+/// own.
+fn qwen2() -> Model {
+    const D: usize = 64;
+    const FFN: usize = 96;
+    const VOCABULARY: usize = 50;
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut builder = Builder::new()
+        .metadata("general.architecture", "qwen2")
+        .metadata("qwen2.block_count", 2u32)
+        .metadata("qwen2.context_length", 64u32)
+        .metadata("qwen2.embedding_length", D as u32)
+        .metadata("qwen2.feed_forward_length", FFN as u32)
+        .metadata("qwen2.attention.head_count", 4u32)
+        .metadata("qwen2.attention.head_count_kv", 2u32)
+        .metadata("qwen2.attention.layer_norm_rms_epsilon", 1e-5f32);
+    let mut matrix = |name: String, rows: usize, columns: usize| {
+        let values = (0..rows * columns).map(|_| (random.f32() - 0.5) / (columns as f32).sqrt());
+        let bytes: Vec<u8> = values
+            .flat_map(|v| half::f16::from_f32(4.0 * v).to_le_bytes())
+            .collect();
+        let old = std::mem::take(&mut builder);
+        builder = old.tensor(name, &[columns, rows], TensorType::F16, bytes);
+    };
+    matrix("token_embd.weight".into(), VOCABULARY, D);
+    matrix("output.weight".into(), VOCABULARY, D);
+    for i in 0..2 {
+        let name = |part: &str| format!("blk.{i}.{part}.weight");
+        matrix(name("attn_q"), D, D);
+        matrix(name("attn_k"), D / 2, D);
+        matrix(name("attn_v"), D / 2, D);
+        matrix(name("attn_output"), D, D);
+        matrix(name("ffn_gate"), FFN, D);
+        matrix(name("ffn_up"), FFN, D);
+        matrix(name("ffn_down"), D, FFN);
+    }
+    for i in 0..2 {
+        for (part, len) in [("attn_q", D), ("attn_k", D / 2), ("attn_v", D / 2)] {
+            let values: Vec<f32> = (0..len).map(|j| j as f32 * 1e-3).collect();
+            builder = builder.tensor_f32(format!("blk.{i}.{part}.bias"), &[len], &values);
+        }
+        for part in ["attn_norm", "ffn_norm"] {
+            builder = builder.tensor_f32(format!("blk.{i}.{part}.weight"), &[D], &[1.0; D]);
+        }
+    }
+    builder = builder.tensor_f32("output_norm.weight", &[D], &[1.0; D]);
+    Model::parse(builder.build().unwrap()).unwrap()
+}
+
+/// Rows that the graph reads in another order than they are stored, and tables of one use each.
+#[test]
+fn other_row_orders_and_untied_tables_come_out_right() {
+    let model = qwen2();
+    let plan = Plan::new(&model, options(Sparse::Allowed)).unwrap();
+    // Rows of 96 are no multiple of a sparse block; tables are never pruned.
+    let sparse = |m: &Matrix| m.formats.iter().any(|ty| ty.sparsity().is_some());
+    for m in plan.matrices() {
+        assert_eq!(
+            sparse(m),
+            m.layer.is_some() && m.columns == 64,
+            "{}",
+            m.tensor.name
+        );
+    }
+    let windows: Vec<Vec<u32>> = vec![(0..40).map(|i| i * 7 % 50).collect()];
+    let mut reference = Reference::new(&model).unwrap();
+    let survey = survey(
+        &plan,
+        &mut reference,
+        &windows,
+        Some(&windows[0][..16]),
+        &mut |_| (),
+    )
+    .unwrap();
+    for (matrix, losses) in plan.matrices().iter().zip(&survey.losses) {
+        assert!(
+            losses.is_sorted_by(|a, b| a > b) || sparse(matrix),
+            "{}: {losses:?}",
+            matrix.tensor.name
+        );
+    }
+    let found = allocate(&plan, &survey, Budget::BitsPerWeight(6.0)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.gguf");
+    write(
+        &plan,
+        &survey,
+        &found.formats,
+        &mut reference,
+        &windows,
+        Some(&path),
+        &mut |_| true,
+    )
+    .unwrap();
+    let read = Model::open(&path).unwrap();
+    let after = Reference::new(&read)
+        .unwrap()
+        .score(&[&windows[0]])
+        .unwrap();
+    assert_eq!(reference.score(&[&windows[0]]).unwrap(), after);
+    let before = Reference::new(&model)
+        .unwrap()
+        .score(&[&windows[0]])
+        .unwrap();
+    let ratio = perplexity(&after) / perplexity(&before);
+    assert!((0.9..1.1).contains(&ratio), "{ratio}");
+
+    let everywhere = options(Sparse::Everywhere(TensorType::Q4_4OF16));
+    let text = Plan::new(&model, everywhere).unwrap_err().to_string();
+    assert!(
+        text.contains("multiple of 128") && text.contains("[64, 96]"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hint: 2:4 is the nearest pattern that fits"),
         "{text}"
     );
 }

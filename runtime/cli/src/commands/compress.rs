@@ -5,6 +5,7 @@ mod plot;
 mod report;
 
 use crate::calibration::{Calibration, Windows};
+use crate::interrupt::{self, Interrupt};
 use crate::output::{WrongUsage, bar, note, print};
 use crate::size;
 use anyhow::{Result, bail};
@@ -175,6 +176,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     )?);
     let before = judge(&reference, &windows, "judging the source")?;
     let survey = surveyed(&plan, &budgets, &mut reference, &windows, probe)?;
+    let interrupt = Interrupt::install()?;
     let mut outcomes = Vec::new();
     for (i, &budget) in budgets.iter().enumerate() {
         if i > 0 {
@@ -182,8 +184,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             reference = Reference::new(&model)?;
         }
         let path = args.output.as_deref().filter(|_| i == 0);
-        let outcome = compress(&plan, &survey, budget, &mut reference, &windows, path)?;
-        outcomes.push(outcome);
+        let work = || {
+            compress(
+                &plan,
+                &survey,
+                budget,
+                &mut reference,
+                &windows,
+                path,
+                &interrupt,
+            )
+        };
+        match (interrupt.during(work), interrupt.signal()) {
+            (Ok(outcome), _) => outcomes.push(outcome),
+            (Err(error), Some(signal)) => {
+                note(&error.to_string());
+                return Ok(interrupt::code(signal));
+            }
+            (Err(error), None) => return Err(error),
+        }
     }
     let report = Report {
         plan: &plan,
@@ -244,6 +263,7 @@ fn compress(
     reference: &mut Reference<'_>,
     windows: &Windows,
     path: Option<&Path>,
+    interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let allocation = allocate(plan, survey, budget)?;
     let progress = bar(plan.weights(), "quantizing", false);
@@ -254,7 +274,10 @@ fn compress(
         reference,
         &windows.calibration,
         path,
-        &mut |n| progress.set_position(n),
+        &mut |n| {
+            progress.set_position(n);
+            !interrupt.raised()
+        },
     )?;
     progress.finish_and_clear();
     if let Some(path) = path {
