@@ -24,7 +24,7 @@ mod tests;
 pub use allocate::{Allocation, allocate, check};
 pub use error::CompressError;
 pub use hessian::Hessian;
-pub use output::{Written, write};
+pub use output::{Written, restore, write};
 pub use plan::{Budget, FORMATS, Matrix, Options, Plan, Pruning, Rounding, Sparse};
 pub use quantize::{Method, Quantized, quantize};
 pub use survey::{Survey, survey};

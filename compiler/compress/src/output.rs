@@ -97,6 +97,18 @@ pub fn write(
     })
 }
 
+/// Puts the unchanged weights back into `reference`, after [`write`].
+///
+/// # Errors
+/// The model cannot be read.
+pub fn restore(plan: &Plan<'_>, reference: &mut Reference<'_>) -> Result<()> {
+    for matrix in plan.matrices() {
+        let values = plan.model().tensor_f32(&matrix.tensor)?;
+        reference.replace(&matrix.tensor, values);
+    }
+    Ok(())
+}
+
 /// The output file under another name, until it is complete.
 struct Sink<'p> {
     path: &'p Path,

@@ -10,8 +10,8 @@ use crate::output::{WrongUsage, bar, note, print};
 use crate::size;
 use anyhow::{Result, bail};
 use lampyris_compress::{
-    Budget, Method, Options, Plan, Pruning, Rounding, Sparse, Survey, allocate, check, survey,
-    write,
+    Budget, Method, Options, Plan, Pruning, Rounding, Sparse, Survey, allocate, check, restore,
+    survey, write,
 };
 use lampyris_flash::TensorType;
 use lampyris_import::saved::TextTools;
@@ -172,7 +172,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         &reference,
         &windows,
         probe.len(),
-        budgets.len(),
+        &budgets,
     )?);
     let before = judge(&reference, &windows, "judging the source")?;
     let survey = surveyed(&plan, &budgets, &mut reference, &windows, probe)?;
@@ -181,7 +181,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for (i, &budget) in budgets.iter().enumerate() {
         if i > 0 {
             // The one before has left its weights in the executor.
-            reference = Reference::new(&model)?;
+            restore(&plan, &mut reference)?;
         }
         let path = args.output.as_deref().filter(|_| i == 0);
         let work = || {
@@ -230,7 +230,7 @@ fn surveyed(
     windows: &Windows,
     probe: &[u32],
 ) -> Result<Survey> {
-    if budgets == [Budget::Unlimited] {
+    if !forecast::needs_survey(budgets) {
         return Ok(Survey::none());
     }
     let progress = bar(plan.weights(), "measuring formats", false);

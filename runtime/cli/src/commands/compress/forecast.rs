@@ -3,7 +3,7 @@
 use crate::calibration::Windows;
 use crate::output::bytes;
 use anyhow::Result;
-use lampyris_compress::Plan;
+use lampyris_compress::{Budget, Plan};
 use lampyris_runtime::Reference;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,13 +13,19 @@ const SAMPLE: usize = 32;
 /// How much faster than the executor products of large matrices are, roughly.
 const PRODUCTS: f64 = 3.0;
 
-/// Sizes between which a budget can lie, time and memory.
+/// Whether a choice between formats has to be made.
+pub(super) fn needs_survey(budgets: &[Budget]) -> bool {
+    budgets.iter().any(|budget| *budget != Budget::Unlimited)
+}
+
+/// Sizes between which a budget can lie, time and memory. `probe` is the number of tokens on which
+/// effects are measured.
 pub(super) fn text(
     plan: &Plan<'_>,
     reference: &Reference<'_>,
     windows: &Windows,
     probe: usize,
-    budgets: usize,
+    budgets: &[Budget],
 ) -> Result<String> {
     let [least, most] = [plan.smallest(), plan.largest()];
     let bits = |formats: &[_]| plan.bits_per_weight(formats);
@@ -58,7 +64,7 @@ fn seconds(
     reference: &Reference<'_>,
     windows: &Windows,
     probe: usize,
-    budgets: usize,
+    budgets: &[Budget],
 ) -> Result<f64> {
     let sample = &windows.calibration[0];
     let sample = &sample[..sample.len().min(SAMPLE)];
@@ -75,20 +81,22 @@ fn seconds(
     let rate = first * sample.len() as f64 / took.max(1e-9);
     let calibration = windows.calibration_tokens() as f64;
     let judging = windows.judging_tokens() as f64;
-    let budgets = budgets as f64;
+    let surveys = if needs_survey(budgets) { 1.0 } else { 0.0 };
+    let budgets = budgets.len() as f64;
     // The survey passes each token once, writing twice.
-    let passes = layers * calibration * (1.0 + 2.0 * budgets) + all * judging * (1.0 + budgets);
-    let probes = plan.matrices().len() as f64 * probe as f64 * (all - 0.5 * layers);
+    let passes = layers * calibration * (surveys + 2.0 * budgets) + all * judging * (1.0 + budgets);
+    let probed = surveys * plan.matrices().len() as f64 * probe as f64;
+    let probes = probed * (all - 0.5 * layers);
     let mut products = 0.0;
     for matrix in plan.matrices() {
         let columns = matrix.columns as f64;
-        let rounds = matrix.formats.len() as f64 - 1.0 + budgets;
+        let rounds = surveys * (matrix.formats.len() as f64 - 1.0) + budgets;
         // Rounding and judging: a triangle and a square of columns for each row.
         products += 1.5 * matrix.rows as f64 * columns * columns * rounds;
     }
     for width in inputs(plan).into_values().flatten() {
         let width = width as f64;
-        products += width * width * (calibration + 3.0 * width) * (1.0 + budgets);
+        products += width * width * (calibration + 3.0 * width) * (surveys + budgets);
     }
     Ok((passes + probes) / rate + products / (PRODUCTS * rate))
 }
