@@ -392,3 +392,46 @@ fn other_row_orders_and_untied_tables_come_out_right() {
         "{text}"
     );
 }
+
+/// A Hugging Face directory lacks the metadata that a GGUF file needs.
+#[test]
+fn directories_are_refused_with_the_way_out() {
+    let shapes: [(&str, &[usize]); 11] = [
+        ("model.embed_tokens.weight", &[8, 32]),
+        ("model.norm.weight", &[32]),
+        ("model.layers.0.input_layernorm.weight", &[32]),
+        ("model.layers.0.post_attention_layernorm.weight", &[32]),
+        ("model.layers.0.self_attn.q_proj.weight", &[32, 32]),
+        ("model.layers.0.self_attn.k_proj.weight", &[32, 32]),
+        ("model.layers.0.self_attn.v_proj.weight", &[32, 32]),
+        ("model.layers.0.self_attn.o_proj.weight", &[32, 32]),
+        ("model.layers.0.mlp.gate_proj.weight", &[32, 32]),
+        ("model.layers.0.mlp.up_proj.weight", &[32, 32]),
+        ("model.layers.0.mlp.down_proj.weight", &[32, 32]),
+    ];
+    let mut at = 0;
+    let entries = shapes.map(|(name, shape)| {
+        let start = at;
+        at += 4 * shape.iter().product::<usize>();
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{at}]}}"#)
+    });
+    let header = format!("{{{}}}", entries.join(","));
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.resize(file.len() + at, 0);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), file).unwrap();
+    let config = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 32,
+        "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+        "tie_word_embeddings": true}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let model = Model::open(folder.path()).unwrap();
+    let text = Plan::new(&model, Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("is not a GGUF file") && text.contains("hint: convert the model to GGUF"),
+        "{text}"
+    );
+}
