@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 19] = [
+const DIRECTIONS: [(&str, &[&str]); 20] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
@@ -32,6 +32,10 @@ const DIRECTIONS: [(&str, &[&str]); 19] = [
             "lampyris-import",
             "lampyris-boards",
         ],
+    ),
+    (
+        "lampyris-compress",
+        &["lampyris-flash", "lampyris-import", "lampyris-runtime"],
     ),
     // Never the compiler or the importer: sharing code would be sharing bugs.
     (

@@ -5,6 +5,7 @@ pub(crate) mod board;
 pub(crate) mod bundle;
 pub(crate) mod calibrate;
 pub(crate) mod compile;
+pub(crate) mod compress;
 pub(crate) mod doctor;
 mod engine;
 pub(crate) mod explore;
