@@ -78,8 +78,9 @@ pub struct Buffers {
     pub scores: [Vector; 2],
     /// Scalars of the softmax, a word a head, two groups in turn.
     pub softmax: [Softmax; 2],
-    /// Value scales of the cache, two heads in turn.
-    pub cache_scale: [Vector; 2],
+    /// Value scales of the cache, of two to [`SCALE_TURNS`] heads in turn: loads come in order, so
+    /// one that waits for its buffer keeps the weights behind it waiting.
+    pub cache_scale: Vec<Vector>,
     /// Attention result.
     pub attn: Vector,
     /// Gate projection.
@@ -94,6 +95,13 @@ pub struct Buffers {
     pub code_scales: Vector,
     /// Logits.
     pub logits: Vector,
+    /// Rows of the output projection that are searched for the largest logit at once; the search
+    /// of one part goes on beside the product of the next.
+    pub search_rows: u32,
+    /// Largest logit of each part.
+    pub part_max: Vector,
+    /// Largest logit of each part and its index.
+    pub part_argmax: Vector,
     /// Words of vector memory in use.
     pub vmem_words: u32,
     /// Quantized input of the linear layers.
@@ -161,22 +169,30 @@ pub fn group_rows(layer: &LayerSpec, hw: &HwConfig) -> usize {
     (layer.n_heads / layer.n_kv_heads).min(hw.max_tokens as usize)
 }
 
-/// Plans for as many tokens as fit. Inputs of linear layers begin and end at multiples of `span`
-/// blocks.
+/// Rows of the output projection in a part that is searched at once, at least.
+const SEARCH_ROWS: usize = 2048;
+
+/// Most parts of the output projection.
+const SEARCH_PARTS: usize = 16;
+
+/// Most buffers for value scales.
+pub const SCALE_TURNS: usize = 4;
+
+/// Plans for as many tokens as fit, then for as many buffers of value scales. Inputs of linear
+/// layers begin and end at multiples of `span` blocks.
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
 pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) -> Result<Buffers> {
     let mut tokens = hw.max_tokens as usize;
     loop {
-        let mut plan = plan_for(spec, hw, context, tokens);
-        plan_blocks(&mut plan, spec, hw, context, span);
-        let fits = plan.vmem_words <= hw.vmem_words && plan.xbuf_blocks <= hw.xbuf_blocks;
-        if fits {
+        let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;
+        let with = |turns| plan_for(spec, hw, context, tokens, turns, span);
+        if let Some(plan) = (2..=SCALE_TURNS).map(with).rev().find(fits) {
             return Ok(plan);
         }
         if tokens == 1 {
-            return Err(too_large(&plan, hw));
+            return Err(too_large(&plan_for(spec, hw, context, 1, 2, span), hw));
         }
         tokens -= 1;
     }
@@ -201,9 +217,17 @@ fn too_large(plan: &Buffers, hw: &HwConfig) -> Error {
     }
 }
 
-fn plan_for(spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) -> Buffers {
+fn plan_for(
+    spec: &ModelSpec,
+    hw: &HwConfig,
+    context: usize,
+    tokens: usize,
+    scale_turns: usize,
+    span: usize,
+) -> Buffers {
     let mut b = Buffers {
         tokens: tokens as u32,
+        cache_scale: vec![Vector::default(); scale_turns],
         ..Buffers::default()
     };
     let mut vmem = Bump { next: 0, top: 0 };
@@ -224,6 +248,7 @@ fn plan_for(spec: &ModelSpec, hw: &HwConfig, context: usize, tokens: usize) -> B
     vmem.next = phase;
     b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
     b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
+    plan_blocks(&mut b, spec, hw, context, span);
     b
 }
 
@@ -236,6 +261,11 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, tokens: usize
     }
     b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
     b.argmax = vmem.vector(1, 2);
+    let parts = spec.vocab_size.div_ceil(SEARCH_ROWS).min(SEARCH_PARTS);
+    let rows = spec.vocab_size.div_ceil(parts).next_multiple_of(TILE_ROWS);
+    b.search_rows = rows as u32;
+    b.part_max = vmem.vector(1, spec.vocab_size.div_ceil(rows));
+    b.part_argmax = vmem.vector(1, 2 * spec.vocab_size.div_ceil(rows));
     for norm in &mut b.norm {
         *norm = vmem.vector(2, spec.d_model);
     }

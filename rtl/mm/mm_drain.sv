@@ -1,6 +1,6 @@
 // Purpose: rounds the finished accumulators of a row group to f32 and writes them as lines.
 // Latency: six cycles from the read of a line's last accumulator to the write of the line.
-// Throughput: one value per cycle; one idle cycle between groups.
+// Throughput: MacRows values per cycle, at most a line; one idle cycle between groups.
 // Back-pressure: none; the matrix unit's writes are always granted.
 // Notes: done_o comes with the last line of the last group.
 
@@ -37,6 +37,8 @@ module mm_drain #(
   localparam int unsigned LaneW = $clog2(SfuLanes);
   localparam int unsigned RowW = $clog2(MacRows);
   localparam int unsigned GroupLines = 16 / SfuLanes;
+  // Values converted at once: those of one read, or a line's.
+  localparam int unsigned Values = MacRows < SfuLanes ? MacRows : SfuLanes;
 
   typedef struct packed {
     logic             line_end;
@@ -53,7 +55,7 @@ module mm_drain #(
   logic [LineW-1:0] group_line_q, token_line_q;
   logic [$clog2(VmemWords/16):0] groups_q;
 
-  assign row_end   = &row_q;
+  assign row_end   = row_q == 4'(16 - Values);
   assign group_end = active_q && row_end && token_q == token_last_i;
   assign bank_o    = bank_q;
   assign token_o   = token_q;
@@ -77,7 +79,7 @@ module mm_drain #(
       token_q      <= '0;
       row_q        <= '0;
     end else if (active_q) begin
-      row_q <= row_q + 4'd1;
+      row_q <= row_q + 4'(Values);
       if (group_end) begin
         token_q      <= '0;
         groups_q     <= groups_q - 1'b1;
@@ -91,21 +93,21 @@ module mm_drain #(
   end
 
   // ------------------------------------------------------------------ rounding
-  // Stage 1 holds the accumulator, stage 4 the rounded value.
-  logic [127:0] value1_q;
-  logic [31:0] value4;
+  // Stage 1 holds the accumulators, stage 4 the rounded values.
+  logic [Values-1:0][127:0] value1_q;
+  logic [Values-1:0][31:0] value4;
   logic [4:1] valid_q;
   place_t place, place_q[1:4];
 
-  assign place.line_end = &row_q[LaneW-1:0];
+  assign place.line_end = row_q[LaneW-1:0] == LaneW'(SfuLanes - Values);
   assign place.last     = group_end && groups_q == 1;
   assign place.lane     = row_q[LaneW-1:0];
   assign place.line     = token_line_q + LineW'(row_q >> LaneW);
 
-  if (MacRows == 1) begin : gen_one_row
-    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i[0];
-  end else begin : gen_rows
-    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i[row_q[RowW-1:0]];
+  if (MacRows == Values) begin : gen_all_rows
+    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i;
+  end else begin : gen_some_rows
+    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i[row_q[RowW-1:0]+:Values];
   end
 
   always_ff @(posedge clk_i) begin
@@ -117,14 +119,16 @@ module mm_drain #(
     end
   end
 
-  fix_to_fp #(
-      .Width  (128),
-      .LsbLog2(-62)
-  ) u_round (
-      .clk_i,
-      .value_i (value1_q),
-      .result_o(value4)
-  );
+  for (genvar i = 0; i < int'(Values); i++) begin : gen_values
+    fix_to_fp #(
+        .Width  (128),
+        .LsbLog2(-62)
+    ) u_round (
+        .clk_i,
+        .value_i (value1_q[i]),
+        .result_o(value4[i])
+    );
+  end
 
   // ------------------------------------------------------------------ lines
   logic [SfuLanes-1:0][31:0] words_q;
@@ -135,7 +139,7 @@ module mm_drain #(
     if (!rst_ni || clr_i) valid5_q <= 1'b0;
     else valid5_q <= valid_q[4] && place_q[4].line_end;
     if (valid_q[4]) begin
-      words_q[place_q[4].lane] <= value4;
+      words_q[place_q[4].lane+:Values] <= value4;
       line_q <= place_q[4].line;
       last_q <= place_q[4].last;
     end

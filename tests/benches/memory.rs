@@ -31,11 +31,11 @@ struct Args {
     /// Kinds of memory
     #[arg(long, value_delimiter = ',', default_value = "ddr3-800,ddr4-2400")]
     memory: Vec<String>,
-    /// Tokens that the measured step sees, itself included
-    #[arg(long, default_value_t = 128)]
-    kv_length: usize,
+    /// Tokens that the measured step sees, itself included; several lengths one after the other
+    #[arg(long, value_delimiter = ',', default_value = "128,1024")]
+    kv_length: Vec<usize>,
     /// Clock over the lowest one that matches the memory
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.1)]
     headroom: f64,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
@@ -51,29 +51,20 @@ fn main() -> Result<ExitCode> {
     );
     let model = lampyris_import::open(&model_path()?)?;
     let tokens = recorded().perplexity.tokens;
-    ensure!(
-        (2..=tokens.len().min(CONTEXT)).contains(&args.kv_length),
-        "--kv-length is {}, allowed: 2 to {}",
-        args.kv_length,
-        tokens.len().min(CONTEXT)
-    );
+    let longest = tokens.len().min(CONTEXT);
+    if let Some(bad) = args.kv_length.iter().find(|&l| !(2..=longest).contains(l)) {
+        bail!("--kv-length is {bad}, allowed: 2 to {longest}");
+    }
     let mut figures = Figures::default();
-    let mut prepared: Vec<(u32, CompiledDir, Step)> = Vec::new();
     for name in &args.memory {
         let timing = Timing::named(name)?;
         let config = config_for(&timing);
-        if !prepared.iter().any(|(bits, ..)| *bits == config.axi_bits) {
-            eprintln!("compiling for a port of {} bits", config.axi_bits);
-            let compiled = compile(&model, config, CONTEXT);
-            let step = prepare(&compiled, &tokens[..args.kv_length])?;
-            prepared.push((config.axi_bits, compiled, step));
+        eprintln!("compiling for a port of {} bits", config.axi_bits);
+        let compiled = compile(&model, config, CONTEXT);
+        for &length in &args.kv_length {
+            let step = prepare(&compiled, &tokens[..length])?;
+            measure(&args, timing, &compiled, &step, &mut figures)?;
         }
-        let at = prepared
-            .iter()
-            .position(|(bits, ..)| *bits == config.axi_bits)
-            .context("just prepared")?;
-        let (_, compiled, step) = &prepared[at];
-        measure(&args, timing, compiled, step, &mut figures)?;
     }
     println!("{}", figures.table());
     if let Some(file) = &args.json {
@@ -89,10 +80,18 @@ fn main() -> Result<ExitCode> {
 
 /// The configuration whose port suits a memory at a clock that an FPGA can have.
 fn config_for(timing: &Timing) -> HwConfig {
-    if timing.peak() > 6_400_000_000 {
-        HwConfig::WIDE
+    let (wide, narrow) = (HwConfig::WIDE, HwConfig::BASE);
+    let config = if timing.peak() > 6_400_000_000 {
+        wide
     } else {
-        HwConfig::BASE
+        narrow
+    };
+    // More lanes than single products need: heads that share keys and values are as many products
+    // a weight. A longer stream buffer: it bridges the softmax.
+    HwConfig {
+        mac_rows: 2 * config.mac_rows,
+        stream_beats: 4096,
+        ..config
     }
 }
 
@@ -159,12 +158,11 @@ fn measure(
             "`{name}` differs between model and RTL\n\nhint: `lampyris sim --engine lockstep` finds the first difference"
         );
     }
-    report(args, &dram, &config, &call, (begin, end), figures);
+    report(&dram, &config, &call, (begin, end), figures);
     Ok(())
 }
 
 fn report(
-    args: &Args,
     dram: &DramConfig,
     config: &HwConfig,
     call: &Call,
@@ -178,7 +176,7 @@ fn report(
     let beats = call.counters.dram_read_beats(config) as f64 + get("write_beats");
     let bytes = beats * f64::from(config.beat_bytes());
     let share = dram.share(bytes, cycles / clock);
-    let label = |what: &str| format!("{} at {}: {what}", dram.timing.name, args.kv_length);
+    let label = |what: &str| format!("{} at {}: {what}", dram.timing.name, call.position + 1);
     let name = label("share of the pins' peak, with the DRAM model");
     let target = match dram.timing.name {
         "ddr3-800" => Some(95.0),

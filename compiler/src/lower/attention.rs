@@ -311,15 +311,20 @@ impl Emitter<'_> {
                 });
             }
         }
-        // The matrix unit works on the next group's scores during the softmax of this one.
+        // The matrix unit works on the next group's scores during the softmax of this one, and on
+        // the values of this one during the softmax of the next.
         self.scores(run, cache, groups[0]);
         for (i, &group) in groups.iter().enumerate() {
             if let Some(&next) = groups.get(i + 1) {
                 self.scores(run, cache, next);
             }
             self.softmax(run, cache, group);
+            if i > 0 {
+                self.normalize(run, groups[i - 1]);
+            }
             self.weighted_values(run, cache, group);
         }
+        self.normalize(run, groups[groups.len() - 1]);
     }
 
     /// scores = keys q for the heads of a group.
@@ -364,7 +369,7 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let label = "softmax";
         let scores = b.scores[group.turn % 2];
-        let value_scale = b.cache_scale[group.turn % 2];
+        let value_scale = b.cache_scale[group.turn % b.cache_scale.len()];
         let blocks = b.xb_p[group.turn % 2];
         let load = LdV {
             rbase: self.cache,
@@ -464,10 +469,9 @@ impl Emitter<'_> {
         self.unit(recip, vec![all(sum)], vec![all(inverse)], label);
     }
 
-    /// attn = values p / sum for the heads of a group.
+    /// attn = values p for the heads of a group.
     fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
-        let inverse = b.softmax[group.turn % 2].inverse;
         let dim = run.spec.head_dim_v;
         let attn = attn_vector(b.attn, run);
         let values = LdW {
@@ -502,9 +506,19 @@ impl Emitter<'_> {
         self.unit(
             product,
             vec![all_blocks(blocks)],
-            vec![all(attn)],
+            vec![heads(attn, group, dim)],
             "attn_values",
         );
+    }
+
+    /// attn = attn / sum for the heads of a group.
+    fn normalize(&mut self, run: &Run, group: Group) {
+        let b = self.cx.buffers;
+        let inverse = b.softmax[group.turn % 2].inverse;
+        let dim = run.spec.head_dim_v;
+        let attn = attn_vector(b.attn, run);
+        let at = attn.at + (group.first * dim) as u32;
+        let part = heads(attn, group, dim);
         let normalize = Vop {
             ra: reg::ATTN,
             rd: reg::ATTN,
@@ -523,8 +537,8 @@ impl Emitter<'_> {
         };
         self.unit(
             normalize,
-            vec![all(attn), all(inverse)],
-            vec![all(attn)],
+            vec![part, all(inverse)],
+            vec![part],
             "attn_values",
         );
     }
@@ -540,4 +554,13 @@ fn strided(v: Vector, width: usize) -> Vector {
 
 fn attn_vector(v: Vector, run: &Run) -> Vector {
     strided(v, run.spec.attn_width())
+}
+
+/// The words of a group's heads in the attention result, of the token that the instructions
+/// around are for.
+fn heads(attn: Vector, group: Group, dim: usize) -> Region {
+    Region::vmem(
+        attn.at + (group.first * dim) as u32,
+        (group.rows * dim) as u32,
+    )
 }

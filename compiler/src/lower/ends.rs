@@ -3,7 +3,7 @@
 use super::linear::shared_scale;
 use super::{Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::program::{ALL_UNITS, Node, Region};
-use lampyris_isa::format::HEADER_BYTES;
+use lampyris_isa::format::{HEADER_BYTES, TILE_ROWS, row_groups};
 use lampyris_isa::insn::{Deq, Fence, LdV, Mv, Quant, Rdv, StV, Vop};
 
 impl Emitter<'_> {
@@ -161,16 +161,7 @@ impl Emitter<'_> {
                 body: store,
                 label: "logits".into(),
             });
-            e.sys(Fence { units: ALL_UNITS }, "argmax");
-            let argmax = e.cx.buffers.argmax;
-            e.sys(
-                Rdv {
-                    rd: reg::COUNT,
-                    rs: reg::ZERO,
-                    addr: argmax.at + 1,
-                },
-                "argmax",
-            );
+            e.token_id();
         });
         self.nodes.push(Node::If {
             reg: reg::WANT_HEAD,
@@ -205,30 +196,75 @@ impl Emitter<'_> {
             "output_norm",
         );
         self.stream(&head, "output");
-        let product = Mv {
-            x: b.xb_h.at as u16,
-            y: b.logits.at,
-            kblocks: head.blocks() as u16,
-            groups: head.groups() as u16,
-            bits: head.format.bits as u8,
-            sparsity: head.format.sparsity as u8,
-            ..Mv::default()
-        };
-        self.unit(
-            product,
-            vec![all_blocks(b.xb_h)],
-            vec![all(b.logits)],
-            "output",
-        );
+        for part in 0..self.search_parts() {
+            self.part_of_logits(part);
+        }
         let argmax = Vop {
-            a: b.logits.at,
-            n: spec.vocab_size as u32,
+            a: b.part_max.at,
+            n: self.search_parts(),
             rows: 1,
             red: vop::ARGMAX,
             red_addr: b.argmax.at,
             ..Vop::default()
         };
-        self.unit(argmax, vec![all(b.logits)], vec![all(b.argmax)], "argmax");
+        self.unit(argmax, vec![all(b.part_max)], vec![all(b.argmax)], "argmax");
+    }
+
+    fn search_parts(&self) -> u32 {
+        (self.cx.spec.vocab_size as u32).div_ceil(self.cx.buffers.search_rows)
+    }
+
+    /// Logits of some rows, and the largest of them twice: alone, for the comparison of the parts,
+    /// and with its index.
+    fn part_of_logits(&mut self, part: u32) {
+        let b = self.cx.buffers;
+        let head = &self.cx.image.head;
+        let first = part * b.search_rows;
+        let rows = b.search_rows.min(self.cx.spec.vocab_size as u32 - first);
+        let product = Mv {
+            x: b.xb_h.at as u16,
+            y: b.logits.at + first,
+            kblocks: head.blocks() as u16,
+            groups: row_groups(rows as usize) as u16,
+            bits: head.format.bits as u8,
+            sparsity: head.format.sparsity as u8,
+            ..Mv::default()
+        };
+        let logits = Region::vmem(b.logits.at + first, rows.next_multiple_of(TILE_ROWS as u32));
+        self.unit(product, vec![all_blocks(b.xb_h)], vec![logits], "output");
+        for (red, to, words) in [
+            (vop::MAX, b.part_max.at + part, 1),
+            (vop::ARGMAX, b.part_argmax.at + 2 * part, 2),
+        ] {
+            let search = Vop {
+                a: b.logits.at + first,
+                n: rows,
+                rows: 1,
+                red,
+                red_addr: to,
+                ..Vop::default()
+            };
+            self.unit(
+                search,
+                vec![logits],
+                vec![Region::vmem(to, words)],
+                "argmax",
+            );
+        }
+    }
+
+    /// R[COUNT] = index of the largest logit: of the part with the largest, its index in the part.
+    fn token_id(&mut self) {
+        let b = self.cx.buffers;
+        let label = "argmax";
+        self.sys(Fence { units: ALL_UNITS }, label);
+        let read = |rd, rs, addr| Rdv { rd, rs, addr };
+        self.sys(read(reg::TOKEN, reg::ZERO, b.argmax.at + 1), label);
+        self.alu_imm(alu::SHL, reg::ROW, reg::TOKEN, 1, label);
+        self.sys(read(reg::COUNT, reg::ROW, b.part_argmax.at + 1), label);
+        let rows = i64::from(b.search_rows);
+        self.alu_imm(alu::MUL, reg::TOKEN, reg::TOKEN, rows, label);
+        self.alu_reg(alu::ADD, reg::COUNT, reg::COUNT, reg::TOKEN, label);
     }
 
     fn store_logits(&mut self) {

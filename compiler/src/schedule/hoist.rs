@@ -6,7 +6,7 @@ use crate::program::UnitOp;
 use lampyris_isa::{Insn, Unit};
 
 /// Matrix instructions that a load may overtake.
-const DISTANCE: usize = 3;
+const DISTANCE: usize = 8;
 
 fn is_matrix(op: &UnitOp) -> bool {
     op.insn.unit() == Unit::Mm
