@@ -100,8 +100,10 @@ struct Row {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let config = lampyris_boards::named(&args.config)
-        .with_context(|| format!("no configuration is called `{}`", args.config))?;
+    let config = lampyris_boards::named(&args.config).with_context(|| {
+        let name = &args.config;
+        format!("no configuration is called `{name}`\n\nhint: use base or wide")
+    })?;
     let forms = forms(&config);
     ensure!(
         forms.iter().any(|form| form.sparsity == Sparsity::S4Of16),
