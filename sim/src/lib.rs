@@ -24,6 +24,7 @@ mod device;
 pub mod dram;
 mod effects;
 mod error;
+pub mod estimate;
 pub mod fuzz;
 pub mod golden;
 pub mod lockstep;

@@ -16,6 +16,12 @@ pub enum Level {
     /// Computed by the functional model, which equals the RTL bit by bit.
     #[serde(rename = "functional model")]
     Model,
+    /// Computed by a model of time that was checked against the RTL.
+    #[serde(rename = "modelled")]
+    Modelled,
+    /// Published by others; the row names the source.
+    #[serde(rename = "quoted")]
+    Quoted,
     /// Compared with results that were recorded earlier and checked in.
     #[serde(rename = "recorded")]
     Recorded,
@@ -27,6 +33,8 @@ impl Level {
             Level::Measured => "measured",
             Level::RtlSimulated => "RTL-simulated",
             Level::Model => "functional model",
+            Level::Modelled => "modelled",
+            Level::Quoted => "quoted",
             Level::Recorded => "recorded",
         }
     }

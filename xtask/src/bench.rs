@@ -19,6 +19,8 @@ enum Bench {
     Formats,
     /// Flash-offloaded inference against llama.cpp, under memory limits (needs control groups)
     Flash,
+    /// The cycle estimator against the Verilated RTL
+    Estimate,
     /// Random programs and a whole layer, model and RTL compared at every instruction
     Lockstep,
     /// Resources of the smallest configuration, as `cargo xtask synth`

@@ -21,8 +21,9 @@ use crate::memory::Memory;
 use csr::HostRegisters;
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, Insn, Unit};
+pub(crate) use machine::Regs;
 use machine::{Fault, Machine, Work};
-use sequencer::{Action, Sequencer};
+pub(crate) use sequencer::{Action, Sequencer};
 
 /// What the model notes about each instruction's writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

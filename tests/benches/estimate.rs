@@ -1,0 +1,205 @@
+//! How close the cycle estimator comes to the Verilated RTL, and how much faster it is.
+//!
+//! `cargo xtask bench estimate`. Every case is a call of a compiled model, run once on the RTL from
+//! the memory that the functional model left.
+#![expect(clippy::print_stdout, reason = "the report is this program's result")]
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use lampyris_bundle::RegionKind;
+use lampyris_isa::insn::INSN_BYTES;
+use lampyris_isa::{HwConfig, Insn};
+use lampyris_sim::dram::{DramConfig, Timing};
+use lampyris_sim::estimate::{Estimate, PortTiming, estimate};
+use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
+use lampyris_sim::session::{Session, Want, memory};
+use lampyris_sim::{Limits, Memory, Model, Start};
+use lampyris_tests::figures::{Figures, Level, Target};
+use lampyris_tests::smollm2::{model_path, recorded};
+use lampyris_tests::{CompiledDir, compile};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Positions of the KV cache.
+const CONTEXT: usize = 2048;
+
+#[derive(Parser)]
+#[command(about = "Cycle estimator against the Verilated RTL")]
+struct Args {
+    /// Also write the figures to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// What cargo passes to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One call that is estimated and run.
+struct Case {
+    config: (&'static str, HwConfig),
+    memory: Option<&'static str>,
+    /// Tokens in the cache, and tokens of the call.
+    position: usize,
+    tokens: usize,
+}
+
+fn cases() -> Vec<Case> {
+    let base = ("base", HwConfig::BASE);
+    let wide = ("wide", HwConfig::WIDE);
+    let case = |config, memory, position, tokens| Case {
+        config,
+        memory,
+        position,
+        tokens,
+    };
+    vec![
+        case(base, None, 127, 1),
+        case(base, None, 1023, 1),
+        case(base, None, 0, 16),
+        case(base, None, 128, 5),
+        case(base, Some("ddr3-800"), 127, 1),
+        case(wide, None, 127, 1),
+        case(wide, Some("ddr4-2400"), 511, 1),
+        case(wide, Some("ddr4-2400"), 0, 16),
+    ]
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let model = lampyris_import::open(&model_path()?)?;
+    let mut figures = Figures::default();
+    let mut compiled: Vec<(&str, CompiledDir)> = Vec::new();
+    for case in cases() {
+        if !compiled.iter().any(|(name, _)| *name == case.config.0) {
+            let dir = compile(&model, case.config.1, CONTEXT);
+            compiled.push((case.config.0, dir));
+        }
+        let dir = compiled.iter().find(|(name, _)| *name == case.config.0);
+        one(&case, &dir.context("just compiled")?.1, &mut figures)?;
+    }
+    println!("{}", figures.table());
+    if let Some(file) = &args.json {
+        figures.write_json(file, &json!({}))?;
+    }
+    Ok(if figures.pass() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn one(case: &Case, compiled: &CompiledDir, figures: &mut Figures) -> Result<()> {
+    let (name, mut config) = case.config;
+    let dram = case.memory.map(Timing::named).transpose()?;
+    let dram = dram.map(DramConfig::new).transpose()?;
+    if let Some(dram) = &dram {
+        config.clock_khz = dram.matching_clock_khz(config.beat_bytes());
+    }
+    let label = format!(
+        "{name}, {}, {} + {}",
+        case.memory.unwrap_or("fixed latency"),
+        case.position,
+        case.tokens
+    );
+    eprintln!("{label}");
+    let (rtl, rtl_seconds) = on_rtl(case, compiled, config, dram.as_ref())?;
+    let port = match &dram {
+        Some(dram) => PortTiming::of_dram(dram, &config)?,
+        None => PortTiming::FIXED,
+    };
+    let (ours, seconds) = estimated(case, compiled, &config, port)?;
+    let level = Level::Modelled;
+    figures.add(format!("{label}: RTL"), rtl, "cycles", Level::RtlSimulated);
+    let error = 100.0 * (ours.cycles / rtl - 1.0);
+    figures.add(format!("{label}: estimate"), ours.cycles, "cycles", level);
+    figures.add(format!("{label}: difference"), error, "%", level);
+    figures.judge(
+        format!("{label}: size of the difference"),
+        error.abs(),
+        "%",
+        level,
+        Target::AtMost(3.0),
+    );
+    figures.judge(
+        format!("{label}: faster than Verilator"),
+        rtl_seconds / seconds,
+        "x",
+        Level::Measured,
+        Target::AtLeast(1000.0),
+    );
+    Ok(())
+}
+
+/// The estimate, and the seconds that one takes.
+fn estimated(
+    case: &Case,
+    compiled: &CompiledDir,
+    config: &HwConfig,
+    port: PortTiming,
+) -> Result<(Estimate, f64)> {
+    let bundle = &compiled.bundle;
+    let region = bundle.manifest.region(RegionKind::Program);
+    let region = region.context("the bundle has no program")?;
+    let bytes = bundle.map(region.kind.file().context("no file")?)?;
+    let program: Vec<Insn> = bytes
+        .as_ref()
+        .chunks_exact(INSN_BYTES)
+        .map(|word| Insn::from_bytes(word.try_into().expect("chunks of an instruction")))
+        .collect::<Result<_, _>>()?;
+    let entry = if case.tokens == 1 {
+        "decode"
+    } else {
+        "prefill"
+    };
+    let start = Start {
+        prog_base: region.base,
+        entry: bundle.manifest.entries[entry],
+        args: [case.tokens as u32, case.position as u32, 1, 0, 0, 0, 0, 0],
+    };
+    let rounds = 20;
+    let clock = Instant::now();
+    let mut last = Estimate::default();
+    for _ in 0..rounds {
+        last = estimate(&program, &start, config, port)?;
+    }
+    Ok((last, clock.elapsed().as_secs_f64() / f64::from(rounds)))
+}
+
+/// Cycles on the RTL, and the seconds that the simulation took.
+fn on_rtl(
+    case: &Case,
+    compiled: &CompiledDir,
+    config: HwConfig,
+    dram: Option<&DramConfig>,
+) -> Result<(f64, f64)> {
+    let bundle = &compiled.bundle;
+    let text = recorded().perplexity.tokens;
+    ensure!(case.position + case.tokens <= text.len(), "text too short");
+    let before = filled(compiled, &text[..case.position])?;
+    let design = build(&default_rtl_root(), &config, Features::default())?;
+    let options = RtlOptions {
+        dram: dram.cloned(),
+        ..RtlOptions::default()
+    };
+    let mut rtl = RtlDevice::new(&design, config, before, &options)?;
+    let clock = Instant::now();
+    let mut session = Session::resume(bundle, &mut rtl, Limits::default(), case.position)?;
+    let calls = session.feed(&text[case.position..][..case.tokens], Want::Token)?;
+    ensure!(calls.len() == 1, "the case takes several calls");
+    Ok((
+        calls[0].counters.get("cycles") as f64,
+        clock.elapsed().as_secs_f64(),
+    ))
+}
+
+/// The memory after the functional model has read `text`.
+fn filled(compiled: &CompiledDir, text: &[u32]) -> Result<Memory> {
+    let bundle = &compiled.bundle;
+    let mut device = Model::new(bundle.config, memory(bundle)?)?;
+    if !text.is_empty() {
+        Session::new(bundle, &mut device, Limits::default())?.feed(text, Want::Nothing)?;
+    }
+    Ok(device.memory().clone())
+}
