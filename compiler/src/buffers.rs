@@ -178,8 +178,8 @@ const SEARCH_PARTS: usize = 16;
 /// Most buffers for value scales.
 pub const SCALE_TURNS: usize = 4;
 
-/// Plans for as many tokens as fit, then for as many buffers of value scales. Inputs of linear layers begin and end at multiples of `span`
-/// blocks.
+/// Plans for as many tokens as fit, then for as many buffers of value scales. Inputs of linear
+/// layers begin and end at multiples of `span` blocks.
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
@@ -187,16 +187,12 @@ pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) -> Res
     let mut tokens = hw.max_tokens as usize;
     loop {
         let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;
-        let plan_with = |turns| {
-            let mut plan = plan_for(spec, hw, context, tokens, turns);
-            plan_blocks(&mut plan, spec, hw, context, span);
-            plan
-        };
-        if let Some(plan) = (2..=SCALE_TURNS).rev().map(plan_with).find(fits) {
+        let with = |turns| plan_for(spec, hw, context, tokens, turns, span);
+        if let Some(plan) = (2..=SCALE_TURNS).map(with).rev().find(fits) {
             return Ok(plan);
         }
         if tokens == 1 {
-            return Err(too_large(&plan_with(2), hw));
+            return Err(too_large(&plan_for(spec, hw, context, 1, 2, span), hw));
         }
         tokens -= 1;
     }
@@ -227,6 +223,7 @@ fn plan_for(
     context: usize,
     tokens: usize,
     scale_turns: usize,
+    span: usize,
 ) -> Buffers {
     let mut b = Buffers {
         tokens: tokens as u32,
@@ -251,6 +248,7 @@ fn plan_for(
     vmem.next = phase;
     b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
     b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
+    plan_blocks(&mut b, spec, hw, context, span);
     b
 }
 

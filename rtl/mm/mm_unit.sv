@@ -156,13 +156,20 @@ module mm_unit #(
       .AxiBits(AxiBits),
       .MacRows(MacRows),
       .WeightBits(WeightBits),
-      .Sparsity(Sparsity)
+      .Sparsity(Sparsity),
+      .KblocksW(XaW + 1),
+      .GroupsW(GroupW)
   ) u_unpack (
       .clk_i,
+      .rst_ni,
       .start_i(start),
+      .run_i(state_q == StRun),
       .header_i(header),
       .width_i(width),
       .sparsity_i(sparsity),
+      .kblocks_i(kblocks),
+      .span_i(span),
+      .groups_i(groups),
       .load_i(load_wanted && !load_blocked),
       .free_i(step_free),
       .srd_valid_i,
@@ -230,7 +237,7 @@ module mm_unit #(
   assign xrd_valid_o  = step_valid_q;
   assign xrd_addr_o   = xaddr_q;
   assign step_o       = issue;
-  assign starved_o    = load_wanted && !load_blocked && step_free && !srd_valid_i;
+  assign starved_o    = load_wanted && !load_blocked && step_free && !load && !srd_valid_i;
   assign drain_wait_o = state_q == StRun && step_free && (load_blocked || groups_q == 0);
 
   // ------------------------------------------------------------------ multiplier array

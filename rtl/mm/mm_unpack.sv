@@ -3,9 +3,10 @@
 // Latency: one cycle from a step's last beat to the step register.
 // Throughput: a gearbox: one step per cycle while beats suffice, one beat per cycle while steps do.
 // Back-pressure: takes beats while load_i; a finished step waits until free_i.
-// Notes: load_o marks the cycle in which a step enters the step register. A beat stays in the stream
+// Notes: load_o marks the cycle in which a step enters the step register. A beat stays where it is
 //        until what is left of it is shorter than a step; then it moves to the held beats. Tiles are
-//        whole beats, so every tile starts with a fresh one.
+//        whole beats, so every tile starts with a fresh one. Where a beat can hold more than a step,
+//        mm_intake takes headers during the steps; otherwise no beat is to be gained.
 
 `default_nettype none
 
@@ -13,13 +14,20 @@ module mm_unpack #(
     parameter int unsigned AxiBits    = 256,
     parameter int unsigned MacRows    = 2,
     parameter int unsigned WeightBits = 380,
-    parameter int unsigned Sparsity   = 2
+    parameter int unsigned Sparsity   = 2,
+    parameter int unsigned KblocksW   = 13,
+    parameter int unsigned GroupsW    = 14
 ) (
     input  wire logic                           clk_i,
+    input  wire logic                           rst_ni,
     input  wire logic                           start_i,     // new instruction: next beat starts a tile
+    input  wire logic                           run_i,       // an instruction executes
     input  wire logic                           header_i,    // tiles have a header
     input  wire logic [3:0]                     width_i,     // bits of a field
     input  wire logic [1:0]                     sparsity_i,
+    input  wire logic [KblocksW-1:0]            kblocks_i,
+    input  wire logic [2:0]                     span_i,      // blocks of a tile
+    input  wire logic [GroupsW-1:0]             groups_i,
     input  wire logic                           load_i,      // the next step is wanted
     input  wire logic                           free_i,      // the step register may be overwritten
     // Stream
@@ -76,6 +84,16 @@ module mm_unpack #(
     return most;
   endfunction
 
+  function automatic bit narrow_steps();
+    bit found;
+    found = 1'b0;
+    for (int unsigned b = 2; b <= 8; b++) begin
+      if (WeightBits[b] && step_units(b) < Beat) found = 1'b1;
+    end
+    return found;
+  endfunction
+
+  localparam bit Ahead = narrow_steps();
   localparam int unsigned HeldBeats = held_beats();
   localparam int unsigned HeldUnits = HeldBeats * Beat;
   localparam int unsigned Window = HeldUnits + Beat;
@@ -84,13 +102,14 @@ module mm_unpack #(
   typedef logic [OffsetW-1:0] offset_t;
 
   // ------------------------------------------------------------------ control
-  logic in_header_q;
-  logic [1:0] beat_q;  // beat of the header
-  logic [3:0] step_q;  // step of the tile
-  offset_t offset_q;   // where the next step starts, in units from the oldest held bit
+  logic [3:0] step_q;   // step of the tile
+  offset_t offset_q;    // where the next step starts, in units from the oldest held bit
   offset_t step, after;
-  logic fits, spent, go, take_header, take_code;
+  logic fits, spent, go, take_code;
   logic [511:0] header_q;
+  // Beats of codes, and whether the tile's header is there.
+  logic beat_valid, beat_ready, header_there;
+  logic [AxiBits-1:0] beat;
 
   always_comb begin
     step = offset_t'(step_units(4));
@@ -99,56 +118,110 @@ module mm_unpack #(
     end
   end
 
-  assign fits        = offset_q + step <= offset_t'(Window);
-  assign after       = fits ? offset_q + step : offset_q;
-  assign spent       = after + step > offset_t'(Window);
-  assign go          = free_i || !fits;
-  assign take_header = load_i && in_header_q && srd_valid_i;
-  assign take_code   = load_i && !in_header_q && srd_valid_i && go;
-  assign srd_ready_o = load_i && (in_header_q || (go && spent));
-  assign load_o      = take_code && fits;
-  assign step_o      = step_q;
-  assign last_o      = step_q == 4'(Steps - 1);
+  assign fits       = offset_q + step <= offset_t'(Window);
+  assign after      = fits ? offset_q + step : offset_q;
+  assign spent      = after + step > offset_t'(Window);
+  assign go         = load_i && header_there && (free_i || !fits);
+  assign take_code  = go && beat_valid;
+  assign beat_ready = go && spent;
+  assign load_o     = take_code && fits;
+  assign step_o     = step_q;
+  assign last_o     = step_q == 4'(Steps - 1);
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
-      in_header_q <= header_i;
-      beat_q      <= '0;
-      offset_q    <= offset_t'(HeldUnits);
-      step_q      <= '0;
+      offset_q <= offset_t'(HeldUnits);
+      step_q   <= '0;
     end else begin
-      if (take_header) begin
-        beat_q <= beat_q + 2'd1;
-        if (beat_q == 2'(HeaderBeats - 1)) begin
-          beat_q      <= '0;
-          in_header_q <= 1'b0;
-        end
-      end
       if (take_code) offset_q <= spent ? after - offset_t'(Beat) : after;
-      if (load_o) begin
-        step_q <= last_o ? '0 : step_q + 4'd1;
-        if (last_o) in_header_q <= header_i;
-      end
+      if (load_o) step_q <= last_o ? '0 : step_q + 4'd1;
     end
   end
 
-  if (HeaderBeats == 1) begin : gen_header_beat
-    always_ff @(posedge clk_i) if (take_header) header_q <= srd_data_i;
-  end else begin : gen_header_beats
-    always_ff @(posedge clk_i) if (take_header) header_q[AxiBits*beat_q+:AxiBits] <= srd_data_i;
+  // ------------------------------------------------------------------ headers
+  if (Ahead) begin : gen_intake
+    logic header_valid, header_ready, header_there_q;
+    logic [511:0] header;
+
+    // The header of the next tile replaces this one's with the last step, or when it comes.
+    assign header_there = !header_i || header_there_q;
+    assign header_ready = header_valid && (!header_there_q || (load_o && last_o));
+    always_ff @(posedge clk_i) begin
+      if (start_i) header_there_q <= 1'b0;
+      else if (header_ready) header_there_q <= 1'b1;
+      else if (load_o && last_o) header_there_q <= 1'b0;
+      if (header_ready) header_q <= header;
+    end
+
+    mm_intake #(
+        .AxiBits(AxiBits),
+        .KblocksW(KblocksW),
+        .GroupsW(GroupsW)
+    ) u_intake (
+        .clk_i,
+        .rst_ni,
+        .start_i,
+        .run_i,
+        .header_i,
+        .width_i,
+        .kblocks_i,
+        .span_i,
+        .groups_i,
+        .srd_valid_i,
+        .srd_data_i,
+        .srd_ready_o,
+        .header_valid_o(header_valid),
+        .header_ready_i(header_ready),
+        .header_o(header),
+        .beat_valid_o(beat_valid),
+        .beat_ready_i(beat_ready),
+        .beat_o(beat)
+    );
+  end else begin : gen_in_turn
+    logic in_header_q, take_header, unused_counts;
+    logic [1:0] beat_q;  // beat of the header
+
+    assign unused_counts = ^{rst_ni, run_i, kblocks_i, span_i, groups_i};
+    assign header_there  = !in_header_q;
+    assign beat_valid    = srd_valid_i;
+    assign beat          = srd_data_i;
+    assign take_header   = load_i && in_header_q && srd_valid_i;
+    assign srd_ready_o   = (load_i && in_header_q) || beat_ready;
+
+    always_ff @(posedge clk_i) begin
+      if (start_i) begin
+        in_header_q <= header_i;
+        beat_q      <= '0;
+      end else begin
+        if (take_header) begin
+          beat_q <= beat_q + 2'd1;
+          if (beat_q == 2'(HeaderBeats - 1)) begin
+            beat_q      <= '0;
+            in_header_q <= 1'b0;
+          end
+        end
+        if (load_o && last_o) in_header_q <= header_i;
+      end
+    end
+
+    if (HeaderBeats == 1) begin : gen_header_beat
+      always_ff @(posedge clk_i) if (take_header) header_q <= srd_data_i;
+    end else begin : gen_header_beats
+      always_ff @(posedge clk_i) if (take_header) header_q[AxiBits*beat_q+:AxiBits] <= srd_data_i;
+    end
   end
 
   // ------------------------------------------------------------------ held beats
-  logic [Window*Unit-1:0] window;  // held beats, oldest lowest, below the stream's
+  logic [Window*Unit-1:0] window;  // held beats, oldest lowest, below the new one
 
   if (HeldBeats == 0) begin : gen_no_held
-    assign window = srd_data_i;
+    assign window = beat;
   end else begin : gen_held
     logic [HeldBeats*AxiBits-1:0] held_q;
     always_ff @(posedge clk_i) begin
       if (take_code && spent) held_q <= window[Window*Unit-1-:HeldBeats*AxiBits];
     end
-    assign window = {srd_data_i, held_q};
+    assign window = {beat, held_q};
   end
 
   // ------------------------------------------------------------------ fields of the next step

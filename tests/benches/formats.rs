@@ -13,6 +13,7 @@ use lampyris_isa::format::{
 };
 use lampyris_isa::insn::{Fence, Halt, LdV, LdW, Mm, Mv, Quant};
 use lampyris_isa::{HwConfig, Insn};
+use lampyris_sim::estimate::{PortTiming, estimate};
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::{Device, Limits, Memory, Model, Outcome, Start};
@@ -96,12 +97,16 @@ struct Row {
     form: Form,
     decode: u64,
     gemm: u64,
+    /// Largest difference of the cycle estimator from the RTL, percent.
+    estimate_error: f64,
 }
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let config = lampyris_boards::named(&args.config)
-        .with_context(|| format!("no configuration is called `{}`", args.config))?;
+    let config = lampyris_boards::named(&args.config).with_context(|| {
+        let name = &args.config;
+        format!("no configuration is called `{name}`\n\nhint: use base or wide")
+    })?;
     let forms = forms(&config);
     ensure!(
         forms.iter().any(|form| form.sparsity == Sparsity::S4Of16),
@@ -112,10 +117,13 @@ fn main() -> Result<ExitCode> {
     let mut rows = Vec::new();
     for form in forms {
         eprintln!("{}", form.name());
+        let (decode, decode_error) = cycles(&design, config, form, 1)?;
+        let (gemm, gemm_error) = cycles(&design, config, form, config.max_tokens)?;
         rows.push(Row {
             form,
-            decode: cycles(&design, config, form, 1)?,
-            gemm: cycles(&design, config, form, config.max_tokens)?,
+            decode,
+            gemm,
+            estimate_error: decode_error.max(gemm_error),
         });
     }
     println!("{}", table(&rows, &config)?);
@@ -150,11 +158,27 @@ fn forms(config: &HwConfig) -> Vec<Form> {
     all
 }
 
-/// Cycles of a layer's products: those of a program less those of the same without products.
-fn cycles(design: &Design, config: HwConfig, form: Form, tokens: u32) -> Result<u64> {
-    let whole = run(design, config, form, tokens, products(form, tokens)?)?;
-    let rest = run(design, config, form, tokens, Vec::new())?;
-    Ok(whole - rest)
+/// Cycles of a layer's products, those of a program less those of the same without products; and how
+/// far the cycle estimator is from that, percent.
+fn cycles(design: &Design, config: HwConfig, form: Form, tokens: u32) -> Result<(u64, f64)> {
+    let whole = program(form, tokens, products(form, tokens)?);
+    let rest = program(form, tokens, Vec::new());
+    let measured =
+        run(design, config, form, tokens, &whole)? - run(design, config, form, tokens, &rest)?;
+    let modelled = |program: &[Insn]| {
+        let timing = PortTiming::FIXED;
+        estimate(program, &Start::default(), &config, timing).map(|e| e.cycles)
+    };
+    let modelled = modelled(&whole)? - modelled(&rest)?;
+    let error = 100.0 * (modelled / measured as f64 - 1.0);
+    Ok((measured, error.abs()))
+}
+
+fn program(form: Form, tokens: u32, products: Vec<Insn>) -> Vec<Insn> {
+    let mut program = prologue(form, tokens);
+    program.extend(products);
+    program.push(Halt { code: 1 }.into());
+    program
 }
 
 fn run(
@@ -162,12 +186,9 @@ fn run(
     config: HwConfig,
     form: Form,
     tokens: u32,
-    products: Vec<Insn>,
+    program: &[Insn],
 ) -> Result<u64> {
-    let mut program = prologue(form, tokens);
-    program.extend(products);
-    program.push(Halt { code: 1 }.into());
-    let image = image(&program, form, tokens)?;
+    let image = image(program, form, tokens)?;
     let model = Model::new(config, image.clone())?;
     let rtl = RtlDevice::new(design, config, image, &RtlOptions::default())?;
     let mut both = Lockstep::new(model, rtl)?;
@@ -327,5 +348,15 @@ fn judge(rows: &[Row]) -> Result<Figures> {
         1.9,
     );
     at_least("GEMM, 2:4 against dense 4-bit", dense.gemm, pairs.gemm, 1.8);
+    let off = rows
+        .iter()
+        .fold(0f64, |most, row| most.max(row.estimate_error));
+    figures.judge(
+        "largest difference of the cycle estimator",
+        off,
+        "%",
+        Level::Modelled,
+        Target::AtMost(3.0),
+    );
     Ok(figures)
 }

@@ -2,7 +2,7 @@
 //! headers of the RTL's modules state.
 
 use crate::model::Regs;
-use lampyris_isa::format::{HEADER_BYTES, Sparsity, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::{HEADER_BYTES, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
 use lampyris_isa::insn::{Deq, LdV, LdW, Quant, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -148,8 +148,12 @@ fn product(
         0.0
     };
     let per_token = steps * tokens as f64;
-    // A header goes in while the tokens of the step before are worked on, if there are several.
-    let cycles = beats.max(if tokens == 1 {
+    // A header goes in while the tokens of the step before are worked on, if there are several, and
+    // during the steps where a beat can hold more than one.
+    let narrow_steps = hw
+        .weight_widths()
+        .any(|bits| bits as u32 * hw.mac_lanes() < hw.axi_bits);
+    let cycles = beats.max(if tokens == 1 && !narrow_steps {
         per_token + header_beats
     } else {
         per_token
@@ -199,7 +203,8 @@ fn quant(i: &Quant, regs: &Regs<'_>, hw: &HwConfig) -> Work {
         return Work::Nothing;
     }
     // Every block is read twice, padding included; what is left is the last block's way.
-    let lines = (n.div_ceil(32) * 32 / u64::from(hw.sfu_lanes)) as f64;
+    let blocks = quant_blocks(n as usize, i.group) as u64;
+    let lines = (blocks * 32 / u64::from(hw.sfu_lanes)) as f64;
     Work::Special(2.0 * rows as f64 * lines + 30.0)
 }
 

@@ -349,7 +349,8 @@ fn one_vector_runs_at_the_rate_of_beats_or_steps() {
                 let field_bits = bits + sparsity.index_bits();
                 let (beat, steps) = (config.axi_bits as usize, 16 / config.mac_rows as usize);
                 let code_beats = TILE_ROWS * BLOCK * field_bits / beat;
-                let tile = 8 * HEADER_BYTES / beat + code_beats.max(steps);
+                let beats = 8 * HEADER_BYTES / beat + code_beats;
+                let tile = beats.max(steps);
                 let cycles = &unit.beat_cycles;
                 let span = cycles[cycles.len() - 1] - cycles[0] + 1;
                 let most = product.tiles() * tile as u64;

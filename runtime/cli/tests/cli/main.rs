@@ -103,7 +103,7 @@ fn inspect() {
         configuration `base`, 512 positions
         tokens per prefill call  16
         DRAM                     2.4 MiB
-        program                  8.3 KiB
+        program                  20.4 KiB
         decode at position 128   ≤ 6390.6 tokens/s, 31,296 cycles, 978.0 KiB, bound by the memory port (modelled)
         --- stderr
     "#]],
@@ -161,7 +161,7 @@ fn inspect_as_json() {
                   }
                 ],
                 "prefill_tokens": 16,
-                "program_bytes": 8480
+                "program_bytes": 20896
               },
               "forecast_level": "modelled",
               "model": {
@@ -304,7 +304,7 @@ fn compile() {
                 "sha256": "redacted"
               }
             ],
-            "isa_version": 1,
+            "isa_version": 2,
             "model": {
               "architecture": "llama",
               "kv_bytes_per_token": 864,
@@ -342,12 +342,13 @@ fn compile() {
                 "kind": "kv"
               }
             ],
-            "schema_version": 1
+            "schema_version": 2
           },
           "output": "out",
           "requantized": [],
           "schema_version": 1,
-          "seconds": "redacted"
+          "seconds": "redacted",
+          "widened": []
         }"#]]
     .assert_eq(&text);
 }
