@@ -118,6 +118,7 @@ impl Segment {
         self.loops.push(Loop {
             count: *count,
             copies,
+            body: body.len(),
             label: label.clone(),
         });
         true
@@ -153,6 +154,7 @@ fn any_overlap(a: &[Region], b: &[Region]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lampyris_isa::Unit;
 
     pub(super) fn item(text: &str, reads: Vec<Region>, writes: Vec<Region>) -> Item {
         Item {
@@ -168,5 +170,120 @@ mod tests {
 
     pub(super) fn text(items: &[Item]) -> Vec<String> {
         items.iter().map(|item| item.op.insn.to_string()).collect()
+    }
+
+    /// A layer in small: weights, product, an operation on its result, and the step to the next.
+    fn layer(with_store: bool) -> Vec<Node> {
+        let (x, y) = (Region::xbuf(0, 4), Region::vmem(0, 64));
+        let kv = Region::dram(4096, 64);
+        let mut items = vec![
+            item("ld.w rbase=9 count=20 rows=1", vec![], vec![]),
+            item("mv kblocks=4 groups=4", vec![x], vec![y]),
+            item("quant n=64 rows=1", vec![y], vec![x]),
+        ];
+        if with_store {
+            items.push(item("st.k rbase=10 blocks=1", vec![x], vec![kv]));
+        }
+        items.push(item("alu rd=9 rs=9 use_imm=1 imm=1280", vec![], vec![]));
+        items.push(item("alu rd=10 rs=10 use_imm=1 imm=64", vec![], vec![]));
+        items.into_iter().map(Item::into_node).collect()
+    }
+
+    fn looped(count: u32, body: Vec<Node>) -> Node {
+        Node::Loop {
+            reg: 0,
+            count,
+            body,
+            overlapped: false,
+            label: String::new(),
+        }
+    }
+
+    /// The instructions as they are executed.
+    fn executed(nodes: &[Node]) -> Vec<Insn> {
+        let mut out = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Unit(op) => out.push(op.insn),
+                Node::Sys(insn, _) => out.push(*insn),
+                Node::Loop { count, body, .. } => {
+                    (0..*count).for_each(|_| out.extend(executed(body)));
+                }
+                Node::If { .. } => panic!("not in these programs"),
+            }
+        }
+        out
+    }
+
+    fn overlapped_loops(nodes: &[Node]) -> usize {
+        let is = |node: &&Node| {
+            matches!(
+                node,
+                Node::Loop {
+                    overlapped: true,
+                    ..
+                }
+            )
+        };
+        nodes.iter().filter(is).count()
+    }
+
+    /// Semaphores posted less taken, by producer and consumer.
+    fn balance(insns: &[Insn]) -> [[i32; 4]; 4] {
+        let mut sum = [[0; 4]; 4];
+        for insn in insns.iter().filter(|insn| insn.unit() != Unit::Sys) {
+            let u = insn.unit() as usize;
+            let mask = |field| insn.field(field).unwrap_or(0);
+            for v in 0..4 {
+                sum[u][v] += (mask("post") >> v & 1) as i32;
+                sum[v][u] -= (mask("wait") >> v & 1) as i32;
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn iterations_of_a_loop_overlap_and_none_is_lost() {
+        for (count, store) in [(2, false), (7, false), (30, true), (1000, true)] {
+            let body = layer(store);
+            // A queue of two lets loads run two products ahead.
+            let nodes = schedule(vec![looped(count, body.clone())], 2);
+            let insns = executed(&nodes);
+            assert_eq!(insns.len(), count as usize * body.len(), "{count}");
+            assert_eq!(balance(&insns), [[0; 4]; 4], "{count}");
+            let rolled = count as usize > COPIES;
+            assert_eq!(overlapped_loops(&nodes), usize::from(rolled), "{count}");
+            // The next layer's weights are asked for before this layer's product is quantized.
+            let of = |m: &str| insns.iter().position(|i| i.spec().mnemonic == m);
+            let loads = insns.iter().take(of("quant").unwrap());
+            assert!(loads.filter(|i| matches!(i, Insn::LdW(_))).count() > 1);
+        }
+    }
+
+    #[test]
+    fn a_loop_whose_loads_run_ahead_by_more_than_the_copies_stays_closed() {
+        let body = layer(false);
+        let nodes = schedule(vec![looped(30, body.clone())], 16);
+        assert_eq!(overlapped_loops(&nodes), 0);
+        assert_eq!(executed(&nodes).len(), 30 * body.len());
+    }
+
+    #[test]
+    fn loops_that_count_by_a_register_or_hold_loops_stay_closed() {
+        let mut inner = looped(0, layer(false));
+        if let Node::Loop { reg, .. } = &mut inner {
+            *reg = 1;
+        }
+        let nodes = schedule(vec![looped(30, vec![inner])], 8);
+        let [
+            Node::Loop {
+                overlapped, body, ..
+            },
+        ] = &nodes[..]
+        else {
+            panic!("one loop");
+        };
+        assert!(!overlapped);
+        assert_eq!(overlapped_loops(body), 0);
     }
 }

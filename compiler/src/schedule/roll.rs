@@ -30,6 +30,8 @@ pub(super) struct Loop {
     pub(super) count: u32,
     /// Copies in the segment.
     pub(super) copies: usize,
+    /// Instructions of the body.
+    pub(super) body: usize,
     /// Source.
     pub(super) label: String,
 }
@@ -47,7 +49,7 @@ pub(super) fn roll(items: Vec<Item>, loops: &[Loop]) -> Option<Vec<Node>> {
     for (of, l) in loops.iter().enumerate() {
         if l.count as usize > l.copies {
             let starts = starts(&items, of, l.copies)?;
-            let steady = steady(&items, of, &starts)?;
+            let steady = steady(&items, of, &starts, l.body)?;
             cuts.push((
                 starts[steady.from],
                 starts[steady.from + 1],
@@ -100,12 +102,13 @@ fn starts(items: &[Item], of: usize, copies: usize) -> Option<Vec<usize>> {
     starts.filter(|s| s.is_sorted())
 }
 
-/// The longest run of equal periods, at least two.
-fn steady(items: &[Item], of: usize, starts: &[usize]) -> Option<Steady> {
+/// The longest run of equal periods, at least two. A period holds as many instructions as the body;
+/// at the beginning, where only loads run ahead, the distance from copy to copy is shorter.
+fn steady(items: &[Item], of: usize, starts: &[usize], body: usize) -> Option<Steady> {
     let period = |copy: usize| &items[starts[copy]..starts[copy + 1]];
     let same = |copy: usize| {
         let (a, b) = (period(copy), period(copy + 1));
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| repeats(a, b, of))
+        a.len() == body && b.len() == body && a.iter().zip(b).all(|(a, b)| repeats(a, b, of))
     };
     let mut best: Option<Steady> = None;
     let mut from = 1;
