@@ -41,7 +41,10 @@ pub fn write(
         };
         debug_assert_eq!(WEIGHTS_BASE + out.position(), addr);
         match item {
-            Item::Matrix(matrix) => report.extend(write_matrix(model, matrix, out)?),
+            Item::Matrix(matrix) => {
+                report.extend(write_matrix(model, matrix, out)?);
+                model.file().release(&matrix.tensor.name);
+            }
             Item::Floats(floats) => write_floats(model, floats, out)?,
         }
         pad(out)?;

@@ -1,7 +1,12 @@
 //! Where the bytes of a file live.
 
 use crate::{Error, Result};
-use std::{fs::File, ops::Deref, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    ops::{Deref, Range},
+    path::Path,
+    sync::Arc,
+};
 
 /// The bytes of a file: mapped, embedded in the program, or owned. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +38,24 @@ impl Bytes {
         // files are replaced by rename in this project, never rewritten in place.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
         Ok(Self::Mapped(Arc::new(map)))
+    }
+}
+
+impl Bytes {
+    /// Lets the system take back the memory of a range that will not be read again soon. Reading
+    /// it later brings the same bytes back from the file; what is not mapped stays where it is.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the mapping is read-only and private to no writer, so that dropped pages are
+            // read from the file again and references into them keep seeing the same bytes.
+            let advised = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+            // A hint: without it the program takes more memory and is as right.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 

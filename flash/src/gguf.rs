@@ -163,6 +163,12 @@ impl Gguf {
         Some((info.shard, info.range.clone()))
     }
 
+    pub(crate) fn release(&self, name: &str) {
+        if let Some((shard, range)) = self.place(name) {
+            self.shards[shard].bytes.release(range);
+        }
+    }
+
     fn view(&self, i: usize) -> TensorView<'_> {
         let info = &self.tensors[i];
         let shard = &self.shards[info.shard];

@@ -86,6 +86,15 @@ impl ModelFile {
         }
     }
 
+    /// Lets the system take back the memory of the tensor called `name`, which stays readable:
+    /// for programs that pass over a model that is larger than memory.
+    pub fn release(&self, name: &str) {
+        match self {
+            Self::Gguf(model) => model.release(name),
+            Self::Safetensors(model) => model.release(name),
+        }
+    }
+
     /// Bytes of weight files on storage.
     pub fn file_bytes(&self) -> usize {
         match self {

@@ -129,6 +129,12 @@ impl SafetensorsDir {
         self.shards.iter().map(|(n, _)| self.dir.join(n)).collect()
     }
 
+    pub(crate) fn release(&self, name: &str) {
+        if let Some((shard, range)) = self.place(name) {
+            self.shards[shard].1.release(range);
+        }
+    }
+
     /// File (index into [`paths`](Self::paths)) and byte range of the tensor called `name`.
     pub(crate) fn place(&self, name: &str) -> Option<(usize, Range<usize>)> {
         let entry = self.tensors.get(name)?;

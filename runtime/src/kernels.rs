@@ -11,6 +11,7 @@ const LANES: usize = 16;
 const PARALLEL_WORK: usize = 1 << 21;
 
 /// Dot product of two equally long slices.
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     debug_assert_eq!(a.len(), b.len());
     let mut sums = [0.0f32; LANES];
@@ -26,6 +27,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `dot` of one weight row with four inputs at once: the row is loaded once.
+#[inline(always)]
 fn dot4(row: &[f32], inputs: [&[f32]; 4]) -> [f32; 4] {
     let mut sums = [[0.0f32; LANES]; 4];
     let (row_blocks, row_rest) = row.as_chunks::<LANES>();
@@ -77,10 +79,21 @@ impl Dense<'_> {
             }
         });
         let mut output = vec![0.0f32; n * self.rows];
-        for (row, values) in columns.chunks_exact(n).enumerate() {
-            let bias = self.bias.map_or(0.0, |b| b[row]);
-            for (i, value) in values.iter().enumerate() {
-                output[i * self.rows + row] = value + bias;
+        // Some rows together, so that what is written next to each other shares cache lines.
+        for (block, values) in columns.chunks(LANES * n).enumerate() {
+            let first = block * LANES;
+            for (i, output) in output.chunks_exact_mut(self.rows).enumerate() {
+                let places = output[first..]
+                    .iter_mut()
+                    .zip(values[i..].iter().step_by(n));
+                for (place, value) in places.take(values.len() / n) {
+                    *place = *value;
+                }
+            }
+        }
+        if let Some(bias) = self.bias {
+            for output in output.chunks_exact_mut(self.rows) {
+                output.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
             }
         }
         output
@@ -88,7 +101,26 @@ impl Dense<'_> {
 }
 
 /// `weight` is `[rows, cols]`, `input` `[n, cols]`, `output` `[rows, n]`.
+///
+/// Wider vectors where the processor has them: the same operations in the same order, since the
+/// partial sums are fixed and products are never fused with sums, so the bits are the same too.
 fn multiply(weight: &[f32], input: &[f32], cols: usize, output: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn wide(weight: &[f32], input: &[f32], cols: usize, output: &mut [f32]) {
+            multiply_plain(weight, input, cols, output);
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { wide(weight, input, cols, output) };
+        }
+    }
+    multiply_plain(weight, input, cols, output);
+}
+
+#[inline(always)]
+fn multiply_plain(weight: &[f32], input: &[f32], cols: usize, output: &mut [f32]) {
     let n = input.len() / cols;
     // Inputs in groups that stay in the first-level cache while all weight rows pass by.
     let group = (1 << 14) / cols.max(1);
@@ -223,6 +255,16 @@ mod tests {
                 assert!((f64::from(all[i * rows + r]) - exact).abs() < 1e-5);
             }
         }
+    }
+
+    #[test]
+    fn wide_vectors_do_not_change_bits() {
+        let (rows, cols, n) = (19, 77, 9);
+        let (weight, input) = (numbers(rows * cols, 6), numbers(n * cols, 7));
+        let (mut plain, mut wide) = (vec![0.0; rows * n], vec![0.0; rows * n]);
+        multiply_plain(&weight, &input, cols, &mut plain);
+        multiply(&weight, &input, cols, &mut wide);
+        assert_eq!(plain, wide);
     }
 
     #[test]

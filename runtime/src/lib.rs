@@ -8,6 +8,7 @@ mod atomic;
 pub mod engine;
 mod kernels;
 mod observe;
+mod parts;
 pub mod predictor;
 pub mod reference;
 mod sampler;

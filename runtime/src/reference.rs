@@ -63,7 +63,7 @@ pub enum ReferenceError {
 #[derive(Debug)]
 pub struct Reference<'m> {
     model: &'m Model,
-    tensors: HashMap<&'m TensorRef, Vec<f32>>,
+    pub(crate) tensors: HashMap<&'m TensorRef, Vec<f32>>,
     /// How many nodes read each node's output.
     readers: Vec<usize>,
 }
@@ -312,32 +312,54 @@ impl Session<'_> {
     /// `hook` sees each output (a row a token) and may change it.
     pub(crate) fn forward(&mut self, tokens: &[u32], head: bool, hook: &mut Hook<'_>) -> Vec<f32> {
         let reference = self.reference;
+        let nodes = reference.graph().nodes();
+        let nodes = nodes.filter(|(_, node)| head || !matches!(node.op, Op::LmHead { .. }));
+        let output = self.part(nodes.collect(), None, tokens, hook);
+        if head { output } else { Vec::new() }
+    }
+
+    /// Runs some nodes of the graph, in its order, on a batch; returns the output of the last.
+    /// `given` (a row a token) stands for every input that is not among the nodes; without it,
+    /// the nodes start from `tokens`.
+    pub(crate) fn part(
+        &mut self,
+        nodes: Vec<(NodeId, &Node)>,
+        given: Option<&[f32]>,
+        tokens: &[u32],
+        hook: &mut Hook<'_>,
+    ) -> Vec<f32> {
+        let reference = self.reference;
         let graph = reference.graph();
-        let mut outputs: Vec<Vec<f32>> = vec![Vec::new(); reference.readers.len()];
+        let count = given.map_or(tokens.len(), |x| x.len() / reference.spec().d_model);
+        let mut outputs: Vec<Option<Vec<f32>>> = vec![None; reference.readers.len()];
         let mut readers = reference.readers.clone();
-        for (id, node) in graph.nodes() {
+        let mut last = Vec::new();
+        for (n, &(id, node)) in nodes.iter().enumerate() {
             let inputs = graph.inputs(id);
             let values: Vec<&[f32]> = inputs
                 .iter()
-                .map(|i| outputs[i.index()].as_slice())
+                .map(|i| outputs[i.index()].as_deref().or(given).unwrap_or_default())
                 .collect();
             let mut output = match &node.op {
-                Op::LmHead { .. } if !head => continue,
                 Op::AppendKv { .. } => self.append(id, values[0], values[1]),
-                Op::Attention { .. } => self.attend(&node.op, inputs[1], values[0], tokens.len()),
+                Op::Attention { .. } => self.attend(&node.op, inputs[1], values[0], count),
                 op => self.apply(op, &values, tokens),
             };
             hook(node, &mut output);
-            outputs[id.index()] = output;
             for input in inputs {
                 readers[input.index()] -= 1;
                 if readers[input.index()] == 0 {
-                    outputs[input.index()] = Vec::new();
+                    outputs[input.index()] = Some(Vec::new());
                 }
             }
+            if n + 1 == nodes.len() {
+                last = output;
+            } else {
+                outputs[id.index()] = Some(output);
+            }
         }
-        self.position += tokens.len();
-        std::mem::take(&mut outputs[graph.logits().index()])
+        self.position += count;
+        last
     }
 
     /// Every operation without memory.

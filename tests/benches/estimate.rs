@@ -6,14 +6,13 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use lampyris_bundle::RegionKind;
-use lampyris_isa::insn::INSN_BYTES;
-use lampyris_isa::{HwConfig, Insn};
+use lampyris_isa::HwConfig;
+use lampyris_sim::Limits;
 use lampyris_sim::dram::{DramConfig, Timing};
-use lampyris_sim::estimate::{Estimate, PortTiming, estimate};
+use lampyris_sim::estimate::{Estimate, PortTiming};
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
-use lampyris_sim::session::{Session, Want, memory};
-use lampyris_sim::{Limits, Memory, Model, Start};
+use lampyris_sim::session::{Session, Want};
+use lampyris_tests::calls::{estimated, filled, program};
 use lampyris_tests::figures::{Figures, Level, Target};
 use lampyris_tests::smollm2::{model_path, recorded};
 use lampyris_tests::{CompiledDir, compile};
@@ -109,7 +108,7 @@ fn one(case: &Case, compiled: &CompiledDir, figures: &mut Figures) -> Result<()>
         Some(dram) => PortTiming::of_dram(dram, &config)?,
         None => PortTiming::FIXED,
     };
-    let (ours, seconds) = estimated(case, compiled, &config, port)?;
+    let (ours, seconds) = timed(case, compiled, &config, port)?;
     let level = Level::Modelled;
     figures.add(format!("{label}: RTL"), rtl, "cycles", Level::RtlSimulated);
     let error = 100.0 * (ours.cycles / rtl - 1.0);
@@ -133,36 +132,20 @@ fn one(case: &Case, compiled: &CompiledDir, figures: &mut Figures) -> Result<()>
 }
 
 /// The estimate, and the seconds that one takes.
-fn estimated(
+fn timed(
     case: &Case,
     compiled: &CompiledDir,
     config: &HwConfig,
     port: PortTiming,
 ) -> Result<(Estimate, f64)> {
     let bundle = &compiled.bundle;
-    let region = bundle.manifest.region(RegionKind::Program);
-    let region = region.context("the bundle has no program")?;
-    let bytes = bundle.map(region.kind.file().context("no file")?)?;
-    let program: Vec<Insn> = bytes
-        .as_ref()
-        .chunks_exact(INSN_BYTES)
-        .map(|word| Insn::from_bytes(word.try_into().expect("chunks of an instruction")))
-        .collect::<Result<_, _>>()?;
-    let entry = if case.tokens == 1 {
-        "decode"
-    } else {
-        "prefill"
-    };
-    let start = Start {
-        prog_base: region.base,
-        entry: bundle.manifest.entries[entry],
-        args: [case.tokens as u32, case.position as u32, 1, 0, 0, 0, 0, 0],
-    };
+    let program = program(bundle)?;
     let rounds = 20;
     let clock = Instant::now();
     let mut last = Estimate::default();
     for _ in 0..rounds {
-        last = estimate(&program, &start, config, port)?;
+        let call = (case.position, case.tokens);
+        last = estimated(bundle, &program, config, port, call)?;
     }
     Ok((last, clock.elapsed().as_secs_f64() / f64::from(rounds)))
 }
@@ -177,7 +160,7 @@ fn on_rtl(
     let bundle = &compiled.bundle;
     let text = recorded().perplexity.tokens;
     ensure!(case.position + case.tokens <= text.len(), "text too short");
-    let before = filled(compiled, &text[..case.position])?;
+    let before = filled(bundle, &text[..case.position])?;
     let design = build(&default_rtl_root(), &config, Features::default())?;
     let options = RtlOptions {
         dram: dram.cloned(),
@@ -192,14 +175,4 @@ fn on_rtl(
         calls[0].counters.get("cycles") as f64,
         clock.elapsed().as_secs_f64(),
     ))
-}
-
-/// The memory after the functional model has read `text`.
-fn filled(compiled: &CompiledDir, text: &[u32]) -> Result<Memory> {
-    let bundle = &compiled.bundle;
-    let mut device = Model::new(bundle.config, memory(bundle)?)?;
-    if !text.is_empty() {
-        Session::new(bundle, &mut device, Limits::default())?.feed(text, Want::Nothing)?;
-    }
-    Ok(device.memory().clone())
 }

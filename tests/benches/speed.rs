@@ -5,21 +5,19 @@
 //! and the same everywhere.
 #![expect(clippy::print_stdout, reason = "the report is this program's result")]
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Tokenization};
-use lampyris_import::saved::TextTools;
 use lampyris_isa::HwConfig;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Call, Session, Want, memory};
 use lampyris_sim::{Limits, Memory, Model};
+use lampyris_tests::compilation::{child, measured};
 use lampyris_tests::figures::{Figures, Level, Target};
 use lampyris_tests::smollm2::{model_path, recorded};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// Positions of the KV cache, as `lampyris compile` chooses.
@@ -47,18 +45,11 @@ struct Args {
     bench: bool,
 }
 
-/// What a compilation took.
-#[derive(Serialize, Deserialize)]
-struct Compilation {
-    seconds: f64,
-    peak_bytes: u64,
-}
-
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let path = model_path()?;
     if let Some(target) = &args.compile_to {
-        println!("{}", serde_json::to_string(&compile(&path, target)?)?);
+        child(&path, HwConfig::BASE, CONTEXT, target)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut figures = Figures::default();
@@ -85,37 +76,6 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// As `lampyris compile`: from the model file to the complete directory.
-fn compile(path: &Path, target: &Path) -> Result<Compilation> {
-    let start = Instant::now();
-    let model = lampyris_import::open(path)?;
-    let json = TextTools::from_model_file(model.file())?.to_json()?;
-    let options = Options {
-        config: HwConfig::BASE,
-        context: CONTEXT,
-    };
-    lampyris_compiler::compile(
-        &model,
-        &Tokenization { json },
-        &options,
-        target,
-        &mut |_, _| {},
-    )?;
-    Ok(Compilation {
-        seconds: start.elapsed().as_secs_f64(),
-        peak_bytes: peak_bytes()?,
-    })
-}
-
-/// Most memory that this process has had resident, mapped files included.
-fn peak_bytes() -> Result<u64> {
-    let file = "/proc/self/status";
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    Ok(kib.with_context(|| format!("`{file}` has no VmHWM"))? * 1024)
-}
-
 /// Seconds that this thread has had a core for itself; without them on a busy machine a time says
 /// little. `None` where the system does not tell.
 fn core_seconds() -> Option<f64> {
@@ -134,16 +94,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64, f64)> {
 }
 
 fn measure_compilation(path: &Path, target: &Path, figures: &mut Figures) -> Result<()> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let child = Command::new(this).arg("--compile-to").arg(target).output();
-    let child = child.context("cannot start the compilation")?;
-    if !child.status.success() {
-        bail!(
-            "compilation failed: {}",
-            String::from_utf8_lossy(&child.stderr)
-        );
-    }
-    let took: Compilation = serde_json::from_slice(&child.stdout).context("no result")?;
+    let took = measured(&["--compile-to".as_ref(), target.as_os_str()])?;
     let file = std::fs::metadata(path)
         .context("the model file vanished")?
         .len();

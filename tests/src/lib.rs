@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod cage;
+pub mod calls;
+pub mod compilation;
 pub mod decoders;
 pub mod figures;
 pub mod relu;

@@ -7,13 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may use of ours, for any purpose. docs/ARCHITECTURE.md says why.
-const DIRECTIONS: [(&str, &[&str]); 19] = [
+const DIRECTIONS: [(&str, &[&str]); 20] = [
     ("lampyris-isa", &[]),
     ("verilator-sys", &[]),
     ("lampyris-io", &[]),
     ("lampyris-boards", &["lampyris-isa"]),
     ("lampyris-bundle", &["lampyris-isa"]),
-    ("lampyris-flow", &["lampyris-boards", "verilator-sys"]),
+    (
+        "lampyris-flow",
+        &["lampyris-boards", "lampyris-isa", "verilator-sys"],
+    ),
     ("lampyris-control", &["lampyris-isa"]),
     ("lampyris-flash", &["lampyris-isa"]),
     ("lampyris-link", &["lampyris-isa"]),
@@ -29,6 +32,10 @@ const DIRECTIONS: [(&str, &[&str]); 19] = [
             "lampyris-import",
             "lampyris-boards",
         ],
+    ),
+    (
+        "lampyris-compress",
+        &["lampyris-flash", "lampyris-import", "lampyris-runtime"],
     ),
     // Never the compiler or the importer: sharing code would be sharing bugs.
     (

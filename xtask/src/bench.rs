@@ -21,6 +21,10 @@ enum Bench {
     Flash,
     /// The cycle estimator against the Verilated RTL
     Estimate,
+    /// Compilation of a model in the shape of LLaMA-2-7B
+    Scale,
+    /// Use of the multipliers by a prompt
+    Prefill,
     /// Random programs and a whole layer, model and RTL compared at every instruction
     Lockstep,
     /// Resources of the smallest configuration, as `cargo xtask synth`

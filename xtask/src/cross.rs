@@ -111,7 +111,8 @@ fn optimize(command: &mut Command, some: &[&str]) {
 }
 
 /// Crates with a level of their own in the workspace's profile.
-const OPTIMIZED: [&str; 4] = [
+const OPTIMIZED: [&str; 5] = [
+    "lampyris-compress",
     "lampyris-kernels",
     "lampyris-pack",
     "lampyris-runtime",

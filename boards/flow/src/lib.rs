@@ -6,6 +6,7 @@ mod error;
 pub mod formal;
 mod nextpnr;
 pub mod report;
+pub mod resources;
 mod script;
 mod tool;
 pub mod yosys;

@@ -65,7 +65,7 @@ impl SparseBlock {
         code: impl Fn(usize) -> i8,
         index: impl Fn(usize) -> usize,
     ) -> Self {
-        let field = |j| (code(j) as u8 & 0xf) | ((index(j) % sparsity.group) as u8 * 16);
+        let field = |j| (code(j) as u8 & 0xf) | (((index(j) % sparsity.group) as u8) << 4);
         Self {
             sparsity,
             scale,

@@ -25,6 +25,8 @@ struct Cli {
 enum Command {
     /// Show a model's graph and sizes, and forecast its speed on a configuration
     Inspect(commands::inspect::Args),
+    /// Sweep configurations: speed of a model, from the cycle estimator, against resources
+    Explore(Box<commands::explore::Args>),
     /// Compile a model to a directory: program, packed weights, memory map, manifest
     Compile(commands::compile::Args),
     /// Check, show and rebuild what `compile --bitstream` wrote
@@ -45,6 +47,8 @@ enum Command {
     Serve(Box<commands::serve::Args>),
     /// Write a model as one file in the order and grouping in which it is read from storage
     Pack(commands::pack::Args),
+    /// Narrow and prune a model's weights to an exact size, each matrix as far as it bears
+    Compress(Box<commands::compress::Args>),
     /// Train predictors of active neurons, for the sparse mode of ReLU models
     TrainPredictor(commands::train_predictor::Args),
     /// Find thresholds that make a model sparse, and what they cost in perplexity
@@ -65,6 +69,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Explore(args) => commands::explore::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
         Command::Bundle(args) => commands::bundle::run(&args),
         Command::Flash(args) => commands::flash::run(&args),
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Pack(args) => commands::pack::run(&args),
+        Command::Compress(args) => commands::compress::run(&args),
         Command::TrainPredictor(args) => commands::train_predictor::run(&args),
         Command::Calibrate(args) => commands::calibrate::run(&args),
         Command::Relufy(args) => commands::relufy::run(&args),

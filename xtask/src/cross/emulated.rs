@@ -34,6 +34,15 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("predictors_are_trained_for_models_with_relu", SLOW),
     ("thresholds_are_calibrated_for_models_without", SLOW),
     ("training_beats_its_own_start", SLOW),
+    (
+        "the_file_has_the_size_and_the_perplexity_that_are_reported",
+        SLOW,
+    ),
+    (
+        "patterns_prune_every_layer_and_the_report_says_what_it_costs",
+        SLOW,
+    ),
+    ("sweeps_are_drawn", SLOW),
     ("flipped_header_bytes_do_no_harm", SLOW),
     ("compiled_tiny_continues_as_recorded", SLOW),
 ];

@@ -1,6 +1,6 @@
 //! `lampyris inspect`.
 
-use super::forecast::{self, Forecast};
+use super::forecast::{self, Forecast, PROMPT};
 use super::{JSON_SCHEMA, Target};
 use crate::output::{bytes, grouped, print, table};
 use anyhow::Result;
@@ -8,6 +8,7 @@ use lampyris_compiler::format::{stored, tiles};
 use lampyris_import::Model;
 use lampyris_import::graph::Op;
 use lampyris_isa::HwConfig;
+use lampyris_sim::estimate::PortTiming;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ struct Fit {
     config: String,
     #[serde(skip)]
     hw: HwConfig,
+    #[serde(skip)]
+    port: PortTiming,
     context: usize,
     /// Why it does not compile, if it does not.
     blocker: Option<String>,
@@ -57,10 +60,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn fit(model: &Model, target: &Target) -> Result<Fit> {
+    let board = target.board()?;
     let options = target.options(model)?;
+    let port = forecast::port(&board);
     let mut fit = Fit {
         config: target.config.clone(),
         hw: options.config,
+        port,
         context: options.context,
         blocker: None,
         prefill_tokens: None,
@@ -79,8 +85,11 @@ fn fit(model: &Model, target: &Target) -> Result<Fit> {
                 .filter(|&p| p <= options.context as u64)
             {
                 fit.forecasts
-                    .push(forecast::decode(model, &plan, &options.config, position)?);
+                    .push(forecast::decode(&plan, &options.config, port, position)?);
             }
+            let prompt = PROMPT.min(options.context as u64);
+            fit.forecasts
+                .push(forecast::prefill(&plan, &options.config, port, prompt)?);
         }
     }
     Ok(fit)
@@ -165,18 +174,21 @@ fn text_report(model: &Model, fit: &Fit) -> Result<String> {
         row("program", bytes(fit.program_bytes.unwrap_or(0))),
     ];
     for f in &fit.forecasts {
-        let bound = if f.port_cycles >= f.mac_cycles {
-            "memory port"
-        } else {
-            "multipliers"
-        };
         let text = format!(
-            "≤ {:.1} tokens/s, {} cycles, {}, bound by the {bound} (modelled)",
+            "{:.1} tokens/s, {} cycles, {}, port busy {:.0} %, multipliers {:.0} %, bound by {} (modelled)",
             f.tokens_per_second,
-            grouped(f.port_cycles.max(f.mac_cycles)),
-            bytes(f.bytes)
+            grouped(f.cycles),
+            bytes(f.bytes),
+            100.0 * f.port_share,
+            100.0 * f.mac_share,
+            f.bound(fit.port),
         );
-        rows.push(row(&format!("decode at position {}", f.position), text));
+        let name = if f.tokens == 1 {
+            format!("decode at position {}", f.position)
+        } else {
+            format!("prompt of {} tokens", f.tokens)
+        };
+        rows.push(row(&name, text));
     }
     out.push_str(&left_table(&rows));
     Ok(out)

@@ -5,8 +5,10 @@ pub(crate) mod board;
 pub(crate) mod bundle;
 pub(crate) mod calibrate;
 pub(crate) mod compile;
+pub(crate) mod compress;
 pub(crate) mod doctor;
 mod engine;
+pub(crate) mod explore;
 pub(crate) mod flash;
 pub(crate) mod forecast;
 mod generation;
@@ -41,12 +43,17 @@ pub(crate) struct Target {
 const CONTEXT_DEFAULT_MAX: usize = 2048;
 
 impl Target {
+    /// The board or configuration.
+    pub(crate) fn board(&self) -> anyhow::Result<lampyris_boards::Board> {
+        Ok(lampyris_boards::Board::open(&self.config)?)
+    }
+
     /// Options for a model.
     pub(crate) fn options(
         &self,
         model: &lampyris_import::Model,
     ) -> anyhow::Result<lampyris_compiler::Options> {
-        let board = lampyris_boards::Board::open(&self.config)?;
+        let board = self.board()?;
         let most = model.spec().context_length.min(CONTEXT_DEFAULT_MAX);
         Ok(lampyris_compiler::Options {
             config: board.config,

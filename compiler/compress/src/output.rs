@@ -1,0 +1,187 @@
+//! Quantizes with the chosen formats, layer after layer, and writes the file.
+
+use crate::calibrate::Stream;
+use crate::hessian::Hessian;
+use crate::plan::Plan;
+use crate::quantize::{Quantized, with_factor};
+use crate::survey::{Survey, in_graph_order, of_layer};
+use crate::{CompressError, Result};
+use lampyris_flash::TensorType;
+use lampyris_runtime::Reference;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Bytes of all tensors.
+    pub tensor_bytes: u64,
+}
+
+/// Quantizes each matrix to its format in `formats` (in the order of [`Plan::matrices`]) and puts
+/// the result into `reference`, which must hold the unchanged model. Each layer is rounded with
+/// the inputs that the layers before it, rounded already, give on the calibration text. With
+/// `path` the model is also written there, atomically. `progress` hears how many weights are done, and
+/// says whether to go on.
+///
+/// # Errors
+/// Those of the executor; inputs that are not finite; a file that cannot be written;
+/// [`CompressError::Stopped`] if `progress` says so, with nothing left behind.
+pub fn write(
+    plan: &Plan<'_>,
+    survey: &Survey,
+    formats: &[TensorType],
+    reference: &mut Reference<'_>,
+    calibration: &[Vec<u32>],
+    path: Option<&Path>,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Written> {
+    let mut sink = path
+        .map(|path| Sink::new(plan, formats, path))
+        .transpose()?;
+    let mut done = 0;
+    let mut put = |index: usize, hessian: Option<&Hessian>, reference: &mut Reference<'_>| {
+        let (matrix, ty) = (&plan.matrices()[index], formats[index]);
+        done += matrix.weights();
+        if let Some(hessian) = hessian.filter(|_| ty != matrix.stored) {
+            let factor = hessian.factor(&matrix.tensor.name)?;
+            let view = plan.model().tensor_view(&matrix.tensor)?;
+            let method = plan.options().method;
+            let Quantized { bytes, values, .. } =
+                with_factor(&view.dequantize(), ty, method, &factor);
+            reference.replace(&matrix.tensor, in_graph_order(matrix, values));
+            if let Some(sink) = &mut sink {
+                sink.put(index, &bytes)?;
+            }
+        } else if let Some(sink) = &mut sink {
+            sink.put(index, plan.model().tensor_view(&matrix.tensor)?.data)?;
+        }
+        if progress(done) {
+            Ok(())
+        } else {
+            Err(CompressError::Stopped)
+        }
+    };
+    // Tables first, since all layers see the embedding.
+    for index in of_layer(plan, None).0 {
+        let found = survey.tables.iter().find(|(table, _)| *table == index);
+        put(index, found.map(|(_, hessian)| hessian), reference)?;
+    }
+    let changed = |index: usize| formats[index] != plan.matrices()[index].stored;
+    let mut stream = Stream::new(reference, calibration)?;
+    for layer in 0..plan.model().spec().layers.len() {
+        let (indices, matrices) = of_layer(plan, Some(layer));
+        let changes = indices.iter().any(|&i| changed(i));
+        let hessians = if changes {
+            stream.observe(reference, layer, &matrices, false)
+        } else {
+            Default::default()
+        };
+        for (index, matrix) in indices.into_iter().zip(matrices) {
+            let hessian = matrix.input.as_ref().and_then(|site| hessians.get(site));
+            put(index, hessian, reference)?;
+        }
+        stream.advance(reference, layer);
+    }
+    let file_bytes = match sink {
+        Some(sink) => sink.finish()?,
+        None => plan.file_bytes(formats)?,
+    };
+    Ok(Written {
+        file_bytes,
+        tensor_bytes: plan.tensor_bytes(formats),
+    })
+}
+
+/// Puts the unchanged weights back into `reference`, after [`write`].
+///
+/// # Errors
+/// The model cannot be read.
+pub fn restore(plan: &Plan<'_>, reference: &mut Reference<'_>) -> Result<()> {
+    for matrix in plan.matrices() {
+        let values = plan.model().tensor_f32(&matrix.tensor)?;
+        reference.replace(&matrix.tensor, values);
+    }
+    Ok(())
+}
+
+/// The output file under another name, until it is complete.
+struct Sink<'p> {
+    path: &'p Path,
+    file: NamedTempFile,
+    /// Where each matrix goes.
+    places: Vec<u64>,
+    bytes: u64,
+}
+
+impl<'p> Sink<'p> {
+    /// Writes header and all tensors that stay.
+    fn new(plan: &Plan<'_>, formats: &[TensorType], path: &'p Path) -> Result<Self> {
+        let (header, offsets) = plan.builder(formats).header()?;
+        let failed = |source| failure(path, source);
+        let file = temporary(path).map_err(failed)?;
+        let mut sink = Self {
+            path,
+            file,
+            places: vec![0; plan.matrices().len()],
+            bytes: plan.file_bytes(formats)?,
+        };
+        sink.at(0, &header)?;
+        let tensors = plan.gguf().tensors().iter();
+        for ((tensor, offset), matrix) in tensors.zip(offsets).zip(plan.order()) {
+            match matrix {
+                Some(index) => sink.places[*index] = offset,
+                None => sink.at(offset, plan.gguf().tensor_data(&tensor.name)?)?,
+            }
+        }
+        sink.file.as_file().set_len(sink.bytes).map_err(failed)?;
+        Ok(sink)
+    }
+
+    fn put(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
+        self.at(self.places[index], bytes)
+    }
+
+    fn at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let file: &mut File = self.file.as_file_mut();
+        let write = |file: &mut File| {
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(bytes)
+        };
+        write(file).map_err(|source| failure(self.path, source))
+    }
+
+    /// Gives the file its name; its length in bytes.
+    fn finish(self) -> Result<u64> {
+        let failed = |source| failure(self.path, source);
+        self.file.as_file().sync_all().map_err(failed)?;
+        let length = self.file.as_file().metadata().map_err(failed)?.len();
+        let persisted = self.file.persist(self.path);
+        persisted.map_err(|error| failure(self.path, error.error))?;
+        Ok(length)
+    }
+}
+
+fn failure(path: &Path, source: io::Error) -> CompressError {
+    let path = path.to_owned();
+    CompressError::Write { path, source }
+}
+
+/// A file beside `path`, as readable as any other once it has its name.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}
