@@ -1,14 +1,18 @@
 //! `cargo xtask bench`: sets up what the benches compare with, then runs them in release mode.
 
+mod accelerator;
+
 use crate::process::{cargo, echoed};
 use crate::{setup, synth};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One bench.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
+    /// The accelerator's claims beside published ones: runs the benches that measure them
+    Accelerator,
     /// Perplexity, top-1 agreement and continuations against llama.cpp and the f32 reference
     Accuracy,
     /// Compilation, functional model, a decode step on the RTL
@@ -49,7 +53,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let benches = match &arguments.bench {
         Some(bench) => std::slice::from_ref(bench),
-        None => Bench::value_variants(),
+        // The table of claims repeats the others.
+        None => &Bench::value_variants()[1..],
     };
     if !arguments.no_setup {
         // Only these need llama.cpp, which takes minutes to compile.
@@ -86,15 +91,37 @@ fn one(bench: Bench, arguments: &Arguments) -> Result<()> {
         }
         return synth::run(&synth::Arguments::default());
     }
+    if bench == Bench::Accelerator {
+        if arguments.json.is_some() || !arguments.rest.is_empty() {
+            bail!(
+                "the table of claims takes no arguments\n\nhint: run one of its benches with --json"
+            );
+        }
+        return accelerator::run();
+    }
+    let json = match &arguments.json {
+        // Cargo runs benches in the folder of their package.
+        Some(file) => Some(
+            std::path::absolute(file)
+                .with_context(|| format!("cannot resolve `{}`", file.display()))?,
+        ),
+        None => None,
+    };
+    cargo_bench(bench, json.as_deref(), &arguments.rest)
+}
+
+/// Runs a bench that writes its figures to a file.
+fn one_with_json(bench: Bench, file: &Path) -> Result<()> {
+    cargo_bench(bench, Some(file), &[])
+}
+
+fn cargo_bench(bench: Bench, json: Option<&Path>, rest: &[String]) -> Result<()> {
     let mut command = cargo();
     command.current_dir(crate::root()?);
     command.args(["bench", "--quiet", "--package", "lampyris-tests"]);
     command.args(["--bench", &name(bench), "--"]);
-    if let Some(file) = &arguments.json {
-        // Cargo runs benches in the folder of their package.
-        let file = std::path::absolute(file)
-            .with_context(|| format!("cannot resolve `{}`", file.display()))?;
+    if let Some(file) = json {
         command.arg("--json").arg(file);
     }
-    echoed(command.args(&arguments.rest))
+    echoed(command.args(rest))
 }

@@ -86,27 +86,28 @@ fn inspect() {
         folder.path(),
         &["inspect", "tiny"],
         &expect![[r#"
-        exit code 0
-        --- stdout
-        model                      tiny
-        architecture               llama
-        layers                     6 × (d 128, 4 heads, 2 kv heads, head 32, ffn 384)
-        vocabulary                 1,024
-        context                    512
-        parameters                 1,312,384
-        multiplications per token  1,310,720
-        KV elements per token      768
-        F32 × 13                   6.5 KiB → f32
-        Q4_1 × 42                  720.0 KiB → 4-bit, lossless
-        Q8_0 × 1                   136.0 KiB → 8-bit, lossless
+            exit code 0
+            --- stdout
+            model                      tiny
+            architecture               llama
+            layers                     6 × (d 128, 4 heads, 2 kv heads, head 32, ffn 384)
+            vocabulary                 1,024
+            context                    512
+            parameters                 1,312,384
+            multiplications per token  1,310,720
+            KV elements per token      768
+            F32 × 13                   6.5 KiB → f32
+            Q4_1 × 42                  720.0 KiB → 4-bit, lossless
+            Q8_0 × 1                   136.0 KiB → 8-bit, lossless
 
-        configuration `base`, 512 positions
-        tokens per prefill call  16
-        DRAM                     2.4 MiB
-        program                  20.4 KiB
-        decode at position 128   ≤ 6390.6 tokens/s, 31,296 cycles, 978.0 KiB, bound by the memory port (modelled)
-        --- stderr
-    "#]],
+            configuration `base`, 512 positions
+            tokens per prefill call  16
+            DRAM                     2.4 MiB
+            program                  20.4 KiB
+            decode at position 128   4412.3 tokens/s, 45,328 cycles, 1009.4 KiB, port busy 71 %, multipliers 52 %, bound by neither memory nor multipliers alone (modelled)
+            prompt of 128 tokens     6538.7 tokens/s, 3,915,132 cycles, 16.6 MiB, port busy 14 %, multipliers 67 %, bound by neither memory nor multipliers alone (modelled)
+            --- stderr
+        "#]],
     );
     let too_long = ["inspect", "tiny", "--context", "513"];
     check(
@@ -153,11 +154,22 @@ fn inspect_as_json() {
                 "dram_bytes": 2523136,
                 "forecasts": [
                   {
-                    "bytes": 1001472,
-                    "mac_cycles": 23552,
-                    "port_cycles": 31296,
+                    "bytes": 1033664,
+                    "cycles": 45328,
+                    "mac_share": 0.5195905400635369,
+                    "port_share": 0.7126279562301447,
                     "position": 128,
-                    "tokens_per_second": 6390.593047034765
+                    "tokens": 1,
+                    "tokens_per_second": 4412.283798093893
+                  },
+                  {
+                    "bytes": 17451776,
+                    "cycles": 3915132,
+                    "mac_share": 0.6664275942675751,
+                    "port_share": 0.13929747451682345,
+                    "position": 128,
+                    "tokens": 128,
+                    "tokens_per_second": 6538.732282845125
                   }
                 ],
                 "prefill_tokens": 16,
