@@ -52,13 +52,13 @@ pub fn stored(ty: TensorType) -> Option<TileFormat> {
     use TensorType::{BF16, F16, F32, Q4_K, Q5_K, Q6_K};
     use TensorType::{Q2_1, Q3_1, Q4_0, Q4_1, Q5_0, Q5_1, Q6_1, Q8_0};
     use TensorType::{Q4_2OF4, Q4_4OF16};
-    let sparse = |sparsity| TileFormat { bits: 4, sparsity };
     match ty {
         Q2_1 => Some(TileFormat::dense(2)),
         Q3_1 => Some(TileFormat::dense(3)),
         Q6_1 => Some(TileFormat::dense(6)),
-        Q4_2OF4 => Some(sparse(Sparsity::S2Of4)),
-        Q4_4OF16 => Some(sparse(Sparsity::S4Of16)),
+        Q4_2OF4 | Q4_4OF16 => ty
+            .sparsity()
+            .map(|sparsity| TileFormat { bits: 4, sparsity }),
         Q4_0 | Q4_1 => Some(TileFormat::dense(4)),
         Q5_0 | Q5_1 => Some(TileFormat::dense(5)),
         Q8_0 => Some(TileFormat::dense(8)),
@@ -122,11 +122,9 @@ mod tests {
     #[test]
     fn stored_patterns_are_those_of_the_tiles() {
         for ty in TensorType::all() {
-            let pattern = ty.sparsity().map(|s| (s.kept, s.group));
             let tiles = stored(ty).map_or(Sparsity::Dense, |f| f.sparsity);
-            let expected = (tiles != Sparsity::Dense).then(|| (tiles.kept(), tiles.group()));
-            assert_eq!(pattern, expected, "{ty}");
-            if expected.is_some() {
+            assert_eq!(ty.sparsity().unwrap_or_default(), tiles, "{ty}");
+            if tiles != Sparsity::Dense {
                 assert_eq!(ty.block_len(), tiles.span() * format::BLOCK, "{ty}");
             }
         }

@@ -44,11 +44,6 @@ impl Matrix {
         self.tiles() * self.format.sparsity.span()
     }
 
-    /// Multiplications for one vector, without padding.
-    pub fn macs(&self) -> u64 {
-        (self.rows * self.cols / self.format.sparsity.span()) as u64
-    }
-
     /// Row groups.
     pub fn groups(&self) -> usize {
         row_groups(self.rows)
@@ -132,16 +127,6 @@ pub struct Layer {
     pub down: Linear,
 }
 
-impl Layer {
-    /// The linear layers in the order of their weights.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        [&self.k, &self.v, &self.q, &self.o]
-            .into_iter()
-            .chain(&self.gate)
-            .chain([&self.up, &self.down])
-    }
-}
-
 /// Consecutive layers of the same shape and formats: one loop.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -181,15 +166,6 @@ pub struct Image {
 }
 
 impl Image {
-    /// Multiplications of the linear layers and the output projection for one token.
-    pub fn macs(&self) -> u64 {
-        let layers = self.runs.iter().map(|run| {
-            let macs = run.layer.linears().map(|l| l.matrix.macs());
-            run.count as u64 * macs.sum::<u64>()
-        });
-        layers.sum::<u64>() + self.head.macs()
-    }
-
     /// Most activation blocks that a tile spans.
     pub fn span(&self) -> usize {
         let matrices = self.items.iter().map(|item| match item {

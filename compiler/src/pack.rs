@@ -185,7 +185,7 @@ fn write_row(
 /// The fields of a sparse block, with codes of `code_bits` bits.
 fn fields(block: &SparseBlock, code_bits: usize) -> Cell {
     let codes = std::array::from_fn(|j| {
-        let index = block.column(j) % block.sparsity.group;
+        let index = block.column(j) % block.sparsity.group();
         let code = i16::from(block.code(j)) & ((1 << code_bits) - 1);
         code | (index << code_bits) as i16
     });
@@ -284,7 +284,7 @@ mod tests {
         ] {
             let pattern = ty.sparsity().unwrap();
             let code = |j: usize| (j % 16) as i8 - 8;
-            let index = |j: usize| (3 * j + 1) % pattern.group;
+            let index = |j: usize| (3 * j + 1) % pattern.group();
             let block = SparseBlock::new(pattern, 0x3c00, code, index);
             let cell = fields(&block, code_bits);
             let field_bits = code_bits + sparsity.index_bits();

@@ -21,7 +21,9 @@ mod tests;
 pub use codes::{CodeBlock, CodeBlocks, code_blocks};
 pub use dequant::dequantize_row;
 pub use quantize::{CAN_QUANTIZE, can_quantize, quantize_row};
-pub use sparse::{SparseBlock, SparseBlocks, Sparsity, first_disordered, sparse_blocks};
+pub use sparse::{SparseBlock, SparseBlocks, first_disordered, sparse_blocks};
+
+pub use lampyris_isa::format::Sparsity;
 
 use crate::{Error, Result};
 use std::fmt;

@@ -189,16 +189,16 @@ fn encode(ty: TensorType, values: &[f32]) -> Vec<u8> {
 
 fn prune(sparsity: Sparsity, block: &[f32]) -> SparseBlock {
     let kept: Vec<usize> = block
-        .chunks(sparsity.group)
+        .chunks(sparsity.group())
         .flat_map(|group| {
             let mut order: Vec<usize> = (0..group.len()).collect();
             order.sort_by(|&a, &b| group[b].abs().total_cmp(&group[a].abs()));
-            order.truncate(sparsity.kept);
+            order.truncate(sparsity.kept());
             order.sort_unstable();
             order
         })
         .collect();
-    let value = |j: usize| block[j / sparsity.kept * sparsity.group + kept[j]];
+    let value = |j: usize| block[j / sparsity.kept() * sparsity.group() + kept[j]];
     let most = (0..kept.len()).fold(0f32, |m, j| m.max(value(j).abs()));
     let scale = f16::from_f32(most / 7.0);
     let code = |j: usize| (value(j) / scale.to_f32()).round().clamp(-8.0, 7.0) as i8;

@@ -327,12 +327,12 @@ fn random_blocks(ty: TensorType, rms: f32, random: &mut Random, out: &mut [u8]) 
 
 /// Keeps random codes, but spreads the kept columns over each group in ascending order.
 fn order_columns(ty: TensorType, sparsity: Sparsity, out: &mut [u8]) {
-    let spread = sparsity.group / sparsity.kept;
+    let spread = sparsity.group() / sparsity.kept();
     let ordered: Vec<u8> = sparse_blocks(ty, out)
         .expect("whole blocks")
         .flat_map(|b| {
             let index =
-                |j: usize| j % sparsity.kept * spread + usize::from(b.fields[j] >> 4) % spread;
+                |j: usize| j % sparsity.kept() * spread + usize::from(b.fields[j] >> 4) % spread;
             let mut block = Vec::new();
             SparseBlock::new(sparsity, b.scale, |j| b.code(j), index).write(&mut block);
             block

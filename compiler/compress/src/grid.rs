@@ -106,7 +106,7 @@ impl Grid {
             let sparsity = mask.sparsity();
             let column = |field: usize| mask.column(field);
             let code = |field: usize| self.codes[column(field)];
-            let index = |field: usize| column(field) % sparsity.group;
+            let index = |field: usize| column(field) % sparsity.group();
             SparseBlock::new(sparsity, self.scale.to_bits(), code, index).write(out);
             return;
         }

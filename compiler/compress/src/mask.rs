@@ -17,17 +17,17 @@ impl Mask {
     pub(crate) fn new(sparsity: Sparsity, scores: &[f32]) -> Self {
         let mut kept = [false; LONGEST];
         let mut columns = [0; QK];
-        let groups = scores.chunks_exact(sparsity.group);
+        let groups = scores.chunks_exact(sparsity.group());
         for (group, (scores, columns)) in groups
-            .zip(columns.chunks_exact_mut(sparsity.kept))
+            .zip(columns.chunks_exact_mut(sparsity.kept()))
             .enumerate()
         {
-            let mut order: Vec<usize> = (0..sparsity.group).collect();
+            let mut order: Vec<usize> = (0..sparsity.group()).collect();
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            order.truncate(sparsity.kept);
+            order.truncate(sparsity.kept());
             order.sort_unstable();
             for (column, index) in columns.iter_mut().zip(order) {
-                let at = group * sparsity.group + index;
+                let at = group * sparsity.group() + index;
                 *column = at as u8;
                 kept[at] = true;
             }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn each_group_keeps_its_best() {
-        let sparsity = Sparsity { kept: 2, group: 4 };
+        let sparsity = Sparsity::S2Of4;
         let mut scores = vec![0.0; 64];
         scores[..8].copy_from_slice(&[0.1, 0.4, 0.3, 0.2, 5.0, 1.0, 1.0, 6.0]);
         let mask = Mask::new(sparsity, &scores);

@@ -3,38 +3,17 @@
 use super::{QK, TensorType, whole_blocks};
 use crate::{Error, Result};
 use half::f16;
-use lampyris_isa::format::{pack_code, unpack_code};
+use lampyris_isa::format::{Sparsity, pack_code, unpack_code};
 
 /// Bits of a kept code.
 const CODE_BITS: usize = 4;
-
-/// The pattern of a sparse format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sparsity {
-    /// Columns kept of each group.
-    pub kept: usize,
-    /// Columns of a group.
-    pub group: usize,
-}
-
-impl Sparsity {
-    /// Bits that say which column of its group a code belongs to.
-    pub const fn index_bits(self) -> usize {
-        self.group.trailing_zeros() as usize
-    }
-
-    /// Bits of a field: code and index.
-    pub const fn field_bits(self) -> usize {
-        CODE_BITS + self.index_bits()
-    }
-}
 
 impl TensorType {
     /// The pattern, or `None` for a dense format.
     pub const fn sparsity(self) -> Option<Sparsity> {
         match self {
-            Self::Q4_2OF4 => Some(Sparsity { kept: 2, group: 4 }),
-            Self::Q4_4OF16 => Some(Sparsity { kept: 4, group: 16 }),
+            Self::Q4_2OF4 => Some(Sparsity::S2Of4),
+            Self::Q4_4OF16 => Some(Sparsity::S4Of16),
             _ => None,
         }
     }
@@ -43,7 +22,7 @@ impl TensorType {
 /// One block of a sparse format: 32 kept codes with one scale.
 ///
 /// Stored as the scale (binary16) and then 32 fields, field `j` at bit `j` times
-/// [`field_bits`](Sparsity::field_bits), little-endian. The low four bits of a field are the code,
+/// [`field_bits`](SparseBlock::field_bits), little-endian. The low four bits of a field are the code,
 /// two's complement, the bits above them the index. Field `j` holds the element `scale * code` of
 /// column `group * (j / kept) + index`; every other column is 0. Indices ascend within a group and
 /// differ, so a column that is not needed is kept with code 0.
@@ -58,6 +37,11 @@ pub struct SparseBlock {
 }
 
 impl SparseBlock {
+    /// Bits of a stored field: code and index.
+    pub const fn field_bits(sparsity: Sparsity) -> usize {
+        CODE_BITS + sparsity.index_bits()
+    }
+
     /// A block of 32 kept elements: `code(j)` in -8..=7 and `index(j)` below the group's size.
     pub fn new(
         sparsity: Sparsity,
@@ -65,7 +49,7 @@ impl SparseBlock {
         code: impl Fn(usize) -> i8,
         index: impl Fn(usize) -> usize,
     ) -> Self {
-        let field = |j| (code(j) as u8 & 0xf) | (((index(j) % sparsity.group) as u8) << 4);
+        let field = |j| (code(j) as u8 & 0xf) | (((index(j) % sparsity.group()) as u8) << 4);
         Self {
             sparsity,
             scale,
@@ -80,7 +64,7 @@ impl SparseBlock {
 
     /// The column, within the block, of field `j`.
     pub fn column(&self, j: usize) -> usize {
-        self.sparsity.group * (j / self.sparsity.kept) + usize::from(self.fields[j] >> 4)
+        self.sparsity.column(j, usize::from(self.fields[j] >> 4))
     }
 
     /// Writes the block's elements, zeros included. Of two fields that name one column, which
@@ -96,7 +80,7 @@ impl SparseBlock {
     /// The block stored in `bytes`, which are one block of the sparse type `ty`.
     pub(super) fn read(ty: TensorType, bytes: &[u8]) -> Self {
         let sparsity = ty.sparsity().expect("the caller asks for sparse types");
-        let bits = sparsity.field_bits();
+        let bits = Self::field_bits(sparsity);
         Self {
             sparsity,
             scale: u16::from_le_bytes([bytes[0], bytes[1]]),
@@ -106,7 +90,7 @@ impl SparseBlock {
 
     /// Appends the block as it is stored.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let bits = self.sparsity.field_bits();
+        let bits = Self::field_bits(self.sparsity);
         out.extend(self.scale.to_le_bytes());
         let start = out.len();
         out.resize(start + QK * bits / 8, 0);
@@ -117,7 +101,7 @@ impl SparseBlock {
 
     /// Whether the indices of each group ascend.
     fn is_ordered(&self) -> bool {
-        let groups = self.fields.chunks(self.sparsity.kept);
+        let groups = self.fields.chunks(self.sparsity.kept());
         groups
             .map(|group| group.iter().map(|field| field >> 4))
             .all(|indices| indices.is_sorted_by(|a, b| a < b))

@@ -185,11 +185,14 @@ fn code_blocks_are_written_as_they_are_read() {
 fn sparse_blocks_are_written_as_they_are_read() {
     for ty in [TensorType::Q4_2OF4, TensorType::Q4_4OF16] {
         let sparsity = ty.sparsity().unwrap();
-        assert_eq!(QK / sparsity.kept * sparsity.group, ty.block_len());
-        assert_eq!(2 + QK * sparsity.field_bits() / 8, ty.block_bytes());
+        assert_eq!(QK / sparsity.kept() * sparsity.group(), ty.block_len());
+        assert_eq!(
+            2 + QK * SparseBlock::field_bits(sparsity) / 8,
+            ty.block_bytes()
+        );
         let code = |j: usize| (j % 16) as i8 - 8;
-        let spread = sparsity.group / sparsity.kept;
-        let index = |j: usize| j % sparsity.kept * spread + j % spread;
+        let spread = sparsity.group() / sparsity.kept();
+        let index = |j: usize| j % sparsity.kept() * spread + j % spread;
         let written = SparseBlock::new(sparsity, 0x3c00, code, index);
         let mut bytes = Vec::new();
         written.write(&mut bytes);
@@ -199,7 +202,7 @@ fn sparse_blocks_are_written_as_they_are_read() {
         for j in 0..QK {
             assert_eq!(read.code(j), code(j));
             assert_eq!(y[read.column(j)], f32::from(code(j)), "{ty} field {j}");
-            let group = j / sparsity.kept * sparsity.group;
+            let group = j / sparsity.kept() * sparsity.group();
             assert_eq!(read.column(j), group + index(j));
         }
         assert_eq!(first_disordered(ty, &bytes).unwrap(), None);

@@ -215,7 +215,8 @@ fn activation_buffer(sparsity: u32) {
             let mut got = vec![0; (282 * reads).div_ceil(32)];
             model.get_words(read, &mut got);
             // Number n is there if the address is a multiple of the power of two above n.
-            for number in (0..reads).filter(|n| from % (n + 1).next_power_of_two() == 0) {
+            let there = |n: &usize| from.is_multiple_of((n + 1).next_power_of_two());
+            for number in (0..reads).filter(there) {
                 let Some(want) = blocks[from + number] else {
                     continue;
                 };
