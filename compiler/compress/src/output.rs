@@ -2,7 +2,7 @@
 
 use crate::calibrate::Stream;
 use crate::hessian::Hessian;
-use crate::plan::Plan;
+use crate::plan::{Matrix, Plan};
 use crate::quantize::{Quantized, with_factor};
 use crate::survey::{Survey, in_graph_order, of_layer};
 use crate::{CompressError, Result};
@@ -71,19 +71,25 @@ pub fn write(
         let found = survey.tables.iter().find(|(table, _)| *table == index);
         put(index, found.map(|(_, hessian)| hessian), reference)?;
     }
-    let changed = |index: usize| formats[index] != plan.matrices()[index].stored;
     let mut stream = Stream::new(reference, calibration)?;
     for layer in 0..plan.model().spec().layers.len() {
         let (indices, matrices) = of_layer(plan, Some(layer));
-        let changes = indices.iter().any(|&i| changed(i));
-        let hessians = if changes {
-            stream.observe(reference, layer, &matrices, false)
-        } else {
-            Default::default()
-        };
-        for (index, matrix) in indices.into_iter().zip(matrices) {
-            let hessian = matrix.input.as_ref().and_then(|site| hessians.get(site));
-            put(index, hessian, reference)?;
+        let all: Vec<(usize, &Matrix)> = indices.into_iter().zip(matrices).collect();
+        // Matrices with the same input follow each other.
+        for site in all.chunk_by(|a, b| a.1.input == b.1.input) {
+            let changed = site.iter().filter(|(i, m)| formats[*i] != m.stored);
+            let changed: Vec<&Matrix> = changed.map(|(_, m)| *m).collect();
+            let found = match changed.is_empty() {
+                true => None,
+                // Sees what the layer's matrices before these have become.
+                false => stream
+                    .observe(reference, layer, &changed, false)
+                    .into_values()
+                    .next(),
+            };
+            for (index, _) in site {
+                put(*index, found.as_ref(), reference)?;
+            }
         }
         stream.advance(reference, layer);
     }
