@@ -40,54 +40,39 @@ pub fn write(
     path: Option<&Path>,
     progress: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Written> {
-    let mut sink = path
-        .map(|path| Sink::new(plan, formats, path))
-        .transpose()?;
-    let mut done = 0;
-    let mut put = |index: usize, hessian: Option<&Hessian>, reference: &mut Reference<'_>| {
-        let (matrix, ty) = (&plan.matrices()[index], formats[index]);
-        done += matrix.weights();
-        if let Some(hessian) = hessian.filter(|_| ty != matrix.stored) {
-            let factor = hessian.factor(&matrix.tensor.name)?;
-            let view = plan.model().tensor_view(&matrix.tensor)?;
-            let method = plan.options().method;
-            let Quantized { bytes, values, .. } =
-                with_factor(&view.dequantize(), ty, method, &factor);
-            reference.replace(&matrix.tensor, in_graph_order(matrix, values));
-            if let Some(sink) = &mut sink {
-                sink.put(index, &bytes)?;
-            }
-        } else if let Some(sink) = &mut sink {
-            sink.put(index, plan.model().tensor_view(&matrix.tensor)?.data)?;
-        }
-        if progress(done) {
-            Ok(())
-        } else {
-            Err(CompressError::Stopped)
-        }
+    let mut job = Job {
+        plan,
+        formats,
+        sink: path
+            .map(|path| Sink::new(plan, formats, path))
+            .transpose()?,
+        done: 0,
+        progress,
     };
     // Tables first, since all layers see the embedding.
     for index in of_layer(plan, None).0 {
         let found = survey.tables.iter().find(|(table, _)| *table == index);
-        put(index, found.map(|(_, hessian)| hessian), reference)?;
+        job.put(&[index], found.map(|(_, hessian)| hessian), reference)?;
     }
-    let changed = |index: usize| formats[index] != plan.matrices()[index].stored;
     let mut stream = Stream::new(reference, calibration)?;
     for layer in 0..plan.model().spec().layers.len() {
-        let (indices, matrices) = of_layer(plan, Some(layer));
-        let changes = indices.iter().any(|&i| changed(i));
-        let hessians = if changes {
-            stream.observe(reference, layer, &matrices, false)
-        } else {
-            Default::default()
-        };
-        for (index, matrix) in indices.into_iter().zip(matrices) {
-            let hessian = matrix.input.as_ref().and_then(|site| hessians.get(site));
-            put(index, hessian, reference)?;
+        let indices = of_layer(plan, Some(layer)).0;
+        // Matrices with the same input follow each other.
+        for site in indices.chunk_by(|a, b| plan.matrices()[*a].input == plan.matrices()[*b].input)
+        {
+            // Sees what the layer's matrices before these have become.
+            let hessian = if site.iter().any(|&i| job.changes(i)) {
+                let matrix = &plan.matrices()[site[0]];
+                let found = stream.observe(reference, layer, &[matrix], false);
+                found.into_values().next()
+            } else {
+                None
+            };
+            job.put(site, hessian.as_ref(), reference)?;
         }
         stream.advance(reference, layer);
     }
-    let file_bytes = match sink {
+    let file_bytes = match job.sink {
         Some(sink) => sink.finish()?,
         None => plan.file_bytes(formats)?,
     };
@@ -95,6 +80,61 @@ pub fn write(
         file_bytes,
         tensor_bytes: plan.tensor_bytes(formats),
     })
+}
+
+/// A model on its way to its new formats.
+struct Job<'a> {
+    plan: &'a Plan<'a>,
+    formats: &'a [TensorType],
+    sink: Option<Sink<'a>>,
+    /// Weights so far.
+    done: u64,
+    progress: &'a mut dyn FnMut(u64) -> bool,
+}
+
+impl Job<'_> {
+    fn changes(&self, index: usize) -> bool {
+        self.formats[index] != self.plan.matrices()[index].stored
+    }
+
+    /// Brings matrices with the same input to their formats.
+    fn put(
+        &mut self,
+        indices: &[usize],
+        hessian: Option<&Hessian>,
+        reference: &mut Reference<'_>,
+    ) -> Result<()> {
+        let first = &self.plan.matrices()[indices[0]];
+        let factor = match hessian.filter(|_| indices.iter().any(|&i| self.changes(i))) {
+            Some(hessian) => Some(hessian.factor(first.input().unwrap_or(&first.tensor.name))?),
+            None => None,
+        };
+        for &index in indices {
+            let (matrix, ty) = (&self.plan.matrices()[index], self.formats[index]);
+            let view = self.plan.model().tensor_view(&matrix.tensor)?;
+            let made = if self.changes(index) {
+                let factor = factor.as_ref().ok_or_else(|| CompressError::Options {
+                    problem: format!("`{}` changes, but nothing was measured", matrix.tensor.name),
+                    hint: "run the survey first".into(),
+                })?;
+                let method = self.plan.options().method;
+                Some(with_factor(&view.dequantize(), ty, method, factor))
+            } else {
+                None
+            };
+            if let Some(sink) = &mut self.sink {
+                sink.put(index, made.as_ref().map_or(view.data, |made| &made.bytes))?;
+            }
+            if let Some(Quantized { values, .. }) = made {
+                reference.replace(&matrix.tensor, in_graph_order(matrix, values));
+            }
+            self.done += matrix.weights();
+            if !(self.progress)(self.done) {
+                return Err(CompressError::Stopped);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Puts the unchanged weights back into `reference`, after [`write`].

@@ -263,6 +263,17 @@ fn what_cannot_be_done_leaves_nothing_behind() {
     let stopped = path.path().join("out.gguf");
     let error = write(
         &plan,
+        &Survey::none(),
+        &plan.smallest(),
+        &mut reference,
+        &windows,
+        Some(&stopped),
+        &mut |_| true,
+    );
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("nothing was measured"), "{text}");
+    let error = write(
+        &plan,
         &survey,
         &plan.smallest(),
         &mut reference,

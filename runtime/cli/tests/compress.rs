@@ -309,3 +309,53 @@ fn impossible_wishes_are_refused_before_anything_is_computed() {
     );
     assert_eq!(fs::read_dir(at).expect("lists").count(), 1);
 }
+
+/// Ctrl-C while the file is being written: it stops in order and leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_nothing_behind() {
+    let folder = folder();
+    let at = folder.path();
+    let args = [
+        "tiny",
+        "-o",
+        "out.gguf",
+        "--target-bpw",
+        "3.3",
+        "--calib",
+        "text",
+        "--tokens",
+        "8192",
+        "--window",
+        "256",
+        "--eval-tokens",
+        "64",
+        "--sensitivity-tokens",
+        "0",
+    ];
+    let mut child = program::lampyris()
+        .arg("compress")
+        .args(args)
+        .current_dir(at)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the command starts");
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(at).expect("lists");
+        let names = entries.map(|e| e.expect("lists").file_name().into_string());
+        names.map(|name| name.expect("text")).collect()
+    };
+    while names() == ["text"] {
+        let ended = child.try_wait().expect("it can be asked");
+        assert_eq!(ended, None, "it ended before it wrote");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let id = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(sent.expect("`kill` starts").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(names(), ["text"]);
+}

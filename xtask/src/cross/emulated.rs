@@ -43,6 +43,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
         SLOW,
     ),
     ("sweeps_are_drawn", SLOW),
+    ("a_signal_leaves_nothing_behind", SLOW),
     ("flipped_header_bytes_do_no_harm", SLOW),
     ("compiled_tiny_continues_as_recorded", SLOW),
 ];

@@ -204,8 +204,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             (Err(error), None) => return Err(error),
         }
     }
+    show(args, &plan, &windows, before, outcomes)
+}
+
+/// Draws and prints the result.
+fn show(
+    args: &Args,
+    plan: &Plan<'_>,
+    windows: &Windows,
+    before: f64,
+    outcomes: Vec<Outcome>,
+) -> Result<ExitCode> {
     let report = Report {
-        plan: &plan,
+        plan,
         tokens: windows.judging.iter().map(|w| w.len() as u64 - 1).sum(),
         before,
         outcomes,

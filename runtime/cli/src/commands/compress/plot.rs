@@ -3,6 +3,7 @@
 use super::report::{Report, label};
 use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::io::Write;
 use std::path::Path;
 
@@ -66,9 +67,10 @@ fn draw(
         .margin_right(60)
         .x_label_area_size(40)
         .y_label_area_size(56)
-        .build_cartesian_2d(left..right, (low..high).log_scale())?;
+        .build_cartesian_2d(left..right, low..high)?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc("file, MiB")
         .y_desc("perplexity")
         .label_style(("sans-serif", 13))
@@ -80,7 +82,14 @@ fn draw(
         let (x, y) = chart.backend_coord(&(*size, *perplexity));
         area.draw(&Circle::new((x, y), 4, color.filled()))?;
         let label = format!("{name}: {perplexity:.2}");
-        area.draw(&Text::new(label, (x + 7, y - 14), ("sans-serif", 13)))?;
+        // To the left of points at the right, so that nothing is cut off.
+        let (place, side) = match x > SIZE.0 as i32 * 3 / 5 {
+            true => (x - 7, HPos::Right),
+            false => (x + 7, HPos::Left),
+        };
+        let style = ("sans-serif", 13).into_text_style(&area);
+        let style = style.pos(Pos::new(side, VPos::Top));
+        area.draw(&Text::new(label, (place, y - 14), style))?;
     }
     area.present()?;
     Ok(())
