@@ -3,7 +3,7 @@
 //!
 //! The flow is straight: [`image::plan`] and [`buffers::plan`] decide where everything lies (in
 //! tiles as [`format`] says),
-//! [`lower`] emits a tree of instructions, [`schedule`] orders loads and adds semaphores,
+//! [`lower`] emits a tree of instructions (`spill` makes the unfused form of it), [`schedule`] orders loads and adds semaphores,
 //! [`program`] flattens, [`pack`] writes weights, and [`compile`] puts the parts together.
 
 pub mod buffers;
@@ -15,7 +15,10 @@ pub mod pack;
 pub mod program;
 pub mod schedule;
 
+mod contents;
 mod output;
+mod spill;
 
 pub use error::{Error, Result};
+pub use lampyris_bundle::Schedule;
 pub use output::{Compiled, Options, Plan, Tokenization, Widened, compile, plan};

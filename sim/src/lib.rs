@@ -35,6 +35,7 @@ pub mod rtl;
 pub mod session;
 pub mod smoke;
 pub mod timeline;
+pub mod traffic;
 
 pub use check::Check;
 pub use device::{CTRL_RESET, CTRL_START, Counters, Device, Limits, Outcome, Start};
