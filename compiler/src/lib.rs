@@ -6,6 +6,7 @@
 //! [`lower`] emits a tree of instructions (`spill` makes the unfused form of it), [`schedule`] orders loads and adds semaphores,
 //! [`program`] flattens, [`pack`] writes weights, and [`compile`] puts the parts together.
 
+pub mod buckets;
 pub mod buffers;
 pub mod error;
 pub mod format;

@@ -34,6 +34,7 @@ mod rng;
 pub mod rtl;
 pub mod session;
 pub mod smoke;
+pub mod straight;
 pub mod timeline;
 pub mod traffic;
 

@@ -93,6 +93,7 @@ fn compile(path: &Path, target: &Path) -> Result<Compilation> {
     let options = Options {
         config: HwConfig::BASE,
         context: CONTEXT,
+        schedule: Default::default(),
     };
     lampyris_compiler::compile(
         &model,

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cage;
 pub mod decoders;
 pub mod figures;
+pub mod lengths;
 pub mod relu;
 pub mod scores;
 pub mod small;
