@@ -234,7 +234,7 @@ fn plan_for(
         ..Buffers::default()
     };
     let mut vmem = Bump { next: 0, top: 0 };
-    plan_shared(&mut b, &mut vmem, spec, tokens);
+    plan_shared(&mut b, &mut vmem, spec, hw, tokens);
     // Phases that never overlap in time share the words from here on.
     let phase = vmem.next;
     plan_attention(&mut b, &mut vmem, spec, hw, context, tokens);
@@ -254,7 +254,14 @@ fn plan_for(
     b
 }
 
-fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, tokens: usize) {
+fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig, tokens: usize) {
+    // Scalars come first: reductions reach 2^16 words only, which large models exceed.
+    let group = widest(spec, |l| group_rows(l, hw)).max(1);
+    for s in &mut b.softmax {
+        for scalar in [&mut s.max, &mut s.shift, &mut s.sum, &mut s.inverse] {
+            *scalar = vmem.vector(1, group);
+        }
+    }
     let rows = tokens.max(widest(spec, |l| l.n_heads));
     b.constants = vmem.vector(1, LINE_WORDS);
     b.ids = vmem.vector(1, tokens);
@@ -303,12 +310,7 @@ fn plan_attention(
     context: usize,
     tokens: usize,
 ) {
-    let group = spec
-        .layers
-        .iter()
-        .map(|l| group_rows(l, hw))
-        .max()
-        .unwrap_or(1);
+    let group = widest(spec, |l| group_rows(l, hw)).max(1);
     let positions = context.next_multiple_of(TILE_ROWS);
     b.q = vmem.vector(tokens, widest(spec, LayerSpec::q_width));
     b.k = vmem.vector(tokens, widest(spec, LayerSpec::k_width));
@@ -321,11 +323,6 @@ fn plan_attention(
     for scores in &mut b.scores {
         *scores = vmem.vector(group, positions);
     }
-    for s in &mut b.softmax {
-        for scalar in [&mut s.max, &mut s.shift, &mut s.sum, &mut s.inverse] {
-            *scalar = vmem.vector(1, group);
-        }
-    }
     for scale in &mut b.cache_scale {
         *scale = vmem.vector(1, positions);
     }
@@ -334,12 +331,7 @@ fn plan_attention(
 fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) {
     let tokens = b.tokens as usize;
     let mut xbuf = Bump { next: 0, top: 0 };
-    let group = spec
-        .layers
-        .iter()
-        .map(|l| group_rows(l, hw))
-        .max()
-        .unwrap_or(1);
+    let group = widest(spec, |l| group_rows(l, hw)).max(1);
     b.xb_h = xbuf.blocks(tokens, blocks(spec.d_model), span);
     let phase = xbuf.next;
     b.xb_attn = xbuf.blocks(tokens, blocks(widest(spec, LayerSpec::attn_width)), span);

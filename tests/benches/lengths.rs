@@ -144,6 +144,7 @@ fn compare(name: &str, model: &Model, config: HwConfig, figures: &mut Figures) -
         let all = prefill + decode;
         figures.add(label(&format!("{way}, prefill")), prefill, "B", level);
         figures.add(label(&format!("{way}, decode")), decode, "B", level);
+        figures.add(label(&format!("{way}, both")), all, "B", level);
         figures.add(label(&format!("{way}, of ours")), all / ours, "x", level);
     }
     let most = Target::AtMost(f64::from(256 << 10));
@@ -151,7 +152,7 @@ fn compare(name: &str, model: &Model, config: HwConfig, figures: &mut Figures) -
     let level = Level::Modelled;
     let lost = padding(&subject)?;
     for (entry, lost) in [("prefill", lost[0]), ("decode", lost[1])] {
-        let what = format!("buckets, {entry}, cycles lost to padding");
+        let what = format!("buckets, {entry}, further cycles for padding");
         figures.add(label(&what), 100.0 * lost, "%", level);
     }
     control(name, &subject, figures)?;
@@ -170,51 +171,68 @@ fn quote(ours: f64, figures: &mut Figures) {
     }
 }
 
-/// Instructions of a call, checked to be as many at several positions.
-fn instructions(subject: &Subject<'_>, tokens: usize, head: bool) -> Result<u64> {
-    let calls = subject.calls();
-    let last = subject.lengths - tokens;
-    let mut found = None;
-    for position in [0, last / 3, last] {
-        let count = calls.straight_length(&calls.start(tokens, position, head))?;
-        let first = *found.get_or_insert(count);
-        ensure!(
-            first == count,
-            "a call of {tokens} tokens takes {count} instructions at {position}, {first} at 0"
-        );
+/// Instructions of a call at position 0, where registers hold their zeros already, and elsewhere,
+/// checked to be as many at several positions.
+#[derive(Clone, Copy)]
+struct Count {
+    first: u64,
+    later: u64,
+}
+
+impl Count {
+    fn of(subject: &Subject<'_>, tokens: usize, head: bool) -> Result<Count> {
+        let calls = subject.calls();
+        let at = |position| calls.straight_length(&calls.start(tokens, position, head));
+        let last = subject.lengths - tokens;
+        let later = at(tokens)?;
+        for position in [last / 3, last / 2, last] {
+            let count = at(position)?;
+            ensure!(
+                count == later,
+                "a call of {tokens} tokens takes {count} instructions at {position}, {later} at {tokens}"
+            );
+        }
+        let first = at(0)?;
+        Ok(Count { first, later })
     }
-    found.context("no position")
+}
+
+/// Instructions of the calls for a prompt, the last one by `last`, the others by `full`, which
+/// takes `most` tokens.
+fn of_prompt(length: usize, most: usize, full: Count, last: impl Fn(usize) -> Count) -> u64 {
+    let before = (length - 1) / most;
+    let rest = last(length - before * most);
+    match before {
+        0 => rest.first,
+        _ => full.first + (before as u64 - 1) * full.later + rest.later,
+    }
 }
 
 /// Bytes of a straight-line program for each length: prefill, decode.
 fn straight_bytes(subject: &Subject<'_>) -> Result<[f64; 2]> {
     let most = subject.calls().tokens;
-    let full = instructions(subject, most, false)?;
-    let last: Vec<u64> = (1..=most)
-        .map(|tokens| instructions(subject, tokens, true))
+    let full = Count::of(subject, most, false)?;
+    let last: Vec<Count> = (1..=most)
+        .map(|tokens| Count::of(subject, tokens, true))
         .collect::<Result<_>>()?;
-    let prefill = (1..=subject.lengths).map(|length| {
-        let before = (length - 1) / most;
-        before as u64 * full + last[length - 1 - before * most]
-    });
-    let decode = subject.lengths as u64 * last[0];
-    Ok(bytes([prefill.sum(), decode]))
+    let prompt = |length| of_prompt(length, most, full, |tokens| last[tokens - 1]);
+    let prefill = (1..=subject.lengths).map(prompt).sum();
+    let decode = last[0].first + (subject.lengths as u64 - 1) * last[0].later;
+    Ok(bytes([prefill, decode]))
 }
 
 /// Bytes of a program for each bucket: prefill (which fills the cache), decode.
 fn padded_bytes(subject: &Subject<'_>) -> Result<[f64; 2]> {
     let b = Buckets::FLIGHTLLM;
     let most = subject.calls().tokens;
-    let full = instructions(subject, most, false)?;
-    let prefill = (1..=subject.lengths.div_ceil(b.prefill)).map(|bucket| {
+    let parts: Vec<Count> = (1..=most)
+        .map(|tokens| Count::of(subject, tokens, false))
+        .collect::<Result<_>>()?;
+    let prompt = |bucket| {
         let length = bucket * b.prefill;
-        let rest = match length % most {
-            0 => 0,
-            rest => instructions(subject, rest, false)?,
-        };
-        Ok(full * (length / most) as u64 + rest)
-    });
-    let prefill = prefill.sum::<Result<u64>>()?;
+        of_prompt(length, most, parts[most - 1], |tokens| parts[tokens - 1])
+    };
+    let prefill = (1..=subject.lengths.div_ceil(b.prefill)).map(prompt).sum();
     let mask = Mask {
         table: 0,
         positions: subject.lengths,
@@ -263,7 +281,8 @@ fn spread(first: usize, last: usize, count: usize) -> Vec<usize> {
     all
 }
 
-/// Shares of cycles that buckets lose to padding over all lengths: prefill, decode.
+/// What padding adds to the cycles of all lengths, as a share of them: prefill, decode. Masks are
+/// not counted, nor that straight-line code is fetched from memory.
 fn padding(subject: &Subject<'_>) -> Result<[f64; 2]> {
     Ok([prefill_padding(subject)?, decode_padding(subject)?])
 }
