@@ -252,8 +252,14 @@ fn plan_for(
     b
 }
 
-/// Scalars come first: instructions have 16 bits for their addresses.
 fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig, tokens: usize) {
+    // Scalars come first: reductions reach 2^16 words only, which large models exceed.
+    let group = widest(spec, |l| group_rows(l, hw)).max(1);
+    for s in &mut b.softmax {
+        for scalar in [&mut s.max, &mut s.shift, &mut s.sum, &mut s.inverse] {
+            *scalar = vmem.vector(1, group);
+        }
+    }
     let rows = tokens.max(widest(spec, |l| l.n_heads));
     b.constants = vmem.vector(1, LINE_WORDS);
     b.ids = vmem.vector(1, tokens);
@@ -262,12 +268,6 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig
     }
     b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
     b.argmax = vmem.vector(1, 2);
-    let group = widest(spec, |l| group_rows(l, hw)).max(1);
-    for s in &mut b.softmax {
-        for scalar in [&mut s.max, &mut s.shift, &mut s.sum, &mut s.inverse] {
-            *scalar = vmem.vector(1, group);
-        }
-    }
     let parts = spec.vocab_size.div_ceil(SEARCH_ROWS).min(SEARCH_PARTS);
     let rows = spec.vocab_size.div_ceil(parts).next_multiple_of(TILE_ROWS);
     b.search_rows = rows as u32;

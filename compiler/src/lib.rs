@@ -3,9 +3,10 @@
 //!
 //! The flow is straight: [`image::plan`] and [`buffers::plan`] decide where everything lies (in
 //! tiles as [`format`] says),
-//! [`lower`] emits a tree of instructions, [`schedule`] orders loads and adds semaphores,
+//! [`lower`] emits a tree of instructions (`spill` makes the unfused form of it), [`schedule`] orders loads and adds semaphores,
 //! [`program`] flattens, [`pack`] writes weights, and [`compile`] puts the parts together.
 
+pub mod buckets;
 pub mod buffers;
 pub mod error;
 pub mod format;
@@ -15,7 +16,10 @@ pub mod pack;
 pub mod program;
 pub mod schedule;
 
+mod contents;
 mod output;
+mod spill;
 
 pub use error::{Error, Result};
+pub use lampyris_bundle::Schedule;
 pub use output::{Compiled, Options, Plan, Tokenization, Widened, compile, plan};

@@ -15,6 +15,7 @@ use crate::buffers::{Buffers, Vector};
 use crate::error::{Error, Result};
 use crate::image::{Floats, Image, Run};
 use crate::program::{Node, Region, UnitOp};
+use lampyris_bundle::Schedule;
 use lampyris_import::arch::{LayerSpec, ModelSpec};
 use lampyris_isa::format::{BLOCK, TILE_ROWS, tile_bytes};
 use lampyris_isa::insn::{Alu, Halt, LdV, Vop};
@@ -23,6 +24,12 @@ use lampyris_isa::{HwConfig, Insn};
 /// Registers of the generated programs.
 pub(crate) mod reg {
     pub(crate) const ZERO: u8 = 0;
+    /// Byte offset of a copy to or from DRAM; only the spilled schedule uses this and the next two.
+    pub(crate) const SPILL_BYTE: u8 = 5;
+    /// Words of a copy.
+    pub(crate) const SPILL_COUNT: u8 = 6;
+    /// Word offset of a copy.
+    pub(crate) const SPILL_WORD: u8 = 31;
     /// Tokens in this call (argument).
     pub(crate) const COUNT: u8 = 1;
     /// Position of the first token (argument).
@@ -202,6 +209,8 @@ pub struct Lowering<'a> {
     pub image: &'a Image,
     /// Cache and host buffers.
     pub data: &'a DataMap,
+    /// How operators follow each other.
+    pub schedule: Schedule,
 }
 
 /// Emits one entry point.

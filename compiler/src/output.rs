@@ -1,6 +1,7 @@
 //! Puts the stages together and writes the compiled directory.
 
 use crate::buffers::{self, Buffers};
+use crate::contents::contents;
 use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{self, Image, Item, WEIGHTS_BASE};
@@ -8,9 +9,10 @@ use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
 use crate::pack::{self, Requantized};
 use crate::program::Code;
 use crate::schedule::schedule;
+use crate::spill::spill;
 use lampyris_bundle::manifest::{DebugTable, Manifest, Model as ModelEntry, SCHEMA_VERSION};
 use lampyris_bundle::writer::Writer;
-use lampyris_bundle::{Region, RegionKind, names};
+use lampyris_bundle::{Content, Region, RegionKind, Schedule, names};
 use lampyris_import::Model;
 use lampyris_isa::format::TILE_ROWS;
 use lampyris_isa::insn::INSN_BYTES;
@@ -25,6 +27,8 @@ pub struct Options {
     pub config: HwConfig,
     /// Positions of the KV cache.
     pub context: usize,
+    /// How operators follow each other.
+    pub schedule: Schedule,
 }
 
 /// Serialised tokenizer for the directory.
@@ -43,6 +47,8 @@ pub struct Plan {
     pub image: Image,
     /// DRAM regions.
     pub regions: Vec<Region>,
+    /// What lies where in the regions of constants and cache.
+    pub contents: Vec<Content>,
     /// Instructions.
     pub code: Code,
     /// Entry points.
@@ -138,6 +144,16 @@ fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Regio
     (data, vec![weights, tokens, logits, kv])
 }
 
+/// Homes of the words of vector memory, behind the other regions.
+fn activations(regions: &[Region], buffers: &Buffers) -> Region {
+    let end = regions.iter().map(|r| r.base + r.bytes).max().unwrap_or(0);
+    Region {
+        kind: RegionKind::Activations,
+        base: end.next_multiple_of(4096),
+        bytes: 4 * u64::from(buffers.vmem_words),
+    }
+}
+
 /// Plans and lowers a model, without touching weights.
 ///
 /// # Errors
@@ -155,20 +171,28 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
     let image = image::plan(model, &options.config, options.context)?;
     let buffers = buffers::plan(spec, &options.config, options.context, image.span())?;
     let (data, mut regions) = data_map(model, &image, options.context);
+    let activations = activations(&regions, &buffers);
+    if options.schedule == Schedule::Spilled {
+        regions.push(activations);
+    }
     let lowering = Lowering {
         spec,
         hw: &options.config,
         buffers: &buffers,
         image: &image,
         data: &data,
+        schedule: options.schedule,
     };
     lowering.check()?;
     let mut code = Code::default();
     let mut entries = BTreeMap::new();
     for (name, tokens) in [("decode", Tokens::One), ("prefill", Tokens::Counted)] {
         entries.insert(name.to_owned(), code.insns.len() as u32);
-        let nodes = schedule(lowering.entry(tokens), options.config.queue_depth as usize);
-        code.append(&nodes);
+        let mut nodes = lowering.entry(tokens);
+        if options.schedule == Schedule::Spilled {
+            nodes = spill(nodes, tokens, activations.base)?;
+        }
+        code.append(&schedule(nodes, options.config.queue_depth as usize));
     }
     check_code(&code)?;
     let bytes = (code.insns.len() * INSN_BYTES) as u64;
@@ -182,6 +206,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
     );
     Ok(Plan {
         buffers,
+        contents: contents(&image, &data),
         image,
         regions,
         code,
@@ -240,7 +265,8 @@ pub fn compile(
         progress(done, total)
     })?;
     writer.close(weights)?;
-    let debug = serde_json::to_string(&DebugTable::new(&plan.code.labels)).expect("plain data");
+    let debug = serde_json::to_string(&DebugTable::new(&plan.code.labels, plan.contents.clone()))
+        .expect("plain data");
     writer.write(names::DEBUG, debug.as_bytes())?;
     writer.write(names::TOKENIZER, tokenization.json.as_bytes())?;
     let manifest = writer.finish(manifest(model, options, &plan)?)?;
@@ -281,6 +307,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
             weight_bytes_per_token: layers + plan.image.head.bytes(),
         },
         entries: plan.entries.clone(),
+        schedule: options.schedule,
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
         regions: plan.regions.clone(),

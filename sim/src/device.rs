@@ -1,6 +1,7 @@
 //! A device that runs programs: the functional model, the Verilated RTL, later a board.
 
 use crate::error::{Result, SimError};
+use crate::traffic::Traffic;
 use lampyris_isa::{HwConfig, ISA_VERSION, csr};
 
 /// Where a program starts and with which arguments.
@@ -178,6 +179,12 @@ pub trait Device {
             *value = u64::from(low) | u64::from(self.read_register(at + 4)?) << 32;
         }
         Ok(out)
+    }
+
+    /// What the bytes on the memory ports were since the last start, from a device that watches
+    /// them.
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 
     /// Checks that the device is the accelerator that the configuration describes.

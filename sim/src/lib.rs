@@ -34,7 +34,9 @@ mod rng;
 pub mod rtl;
 pub mod session;
 pub mod smoke;
+pub mod straight;
 pub mod timeline;
+pub mod traffic;
 
 pub use check::Check;
 pub use device::{CTRL_RESET, CTRL_START, Counters, Device, Limits, Outcome, Start};

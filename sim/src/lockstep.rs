@@ -8,6 +8,7 @@ use crate::error::{Result, SimError};
 use crate::model::{End, Model, Observe, Step};
 use crate::rtl::{Event, RtlDevice, SysEvent, Watch};
 use crate::timeline::Timeline;
+use crate::traffic::Traffic;
 use lampyris_isa::{HwConfig, Insn, Unit};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -449,6 +450,10 @@ impl Watch for Judge<'_> {
 impl Device for Lockstep {
     fn config(&self) -> &HwConfig {
         self.rtl.config()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.rtl.traffic()
     }
 
     fn read_memory(&self, addr: u64, out: &mut [u8]) -> Result<()> {

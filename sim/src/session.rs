@@ -3,6 +3,7 @@
 use crate::device::{Counters, Device, Limits, Outcome, Start};
 use crate::error::{Result, SimError};
 use crate::memory::Memory;
+use crate::traffic::Traffic;
 use lampyris_bundle::{Bundle, RegionKind};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct Call {
     pub next: Option<u32>,
     /// Performance counters of this call.
     pub counters: Counters,
+    /// What the bytes on the memory ports were, from a device that watches them.
+    pub traffic: Option<Traffic>,
 }
 
 /// The memory of a device that runs `bundle`: program and weights mapped and shared, the rest
@@ -207,6 +210,7 @@ impl<'a> Session<'a> {
             position: self.position,
             next,
             counters: self.device.counters()?,
+            traffic: self.device.traffic(),
         };
         self.position += tokens.len();
         Ok(call)

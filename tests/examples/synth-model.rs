@@ -44,6 +44,8 @@ struct Arguments {
 enum Named {
     #[value(name = "7b")]
     SevenB,
+    #[value(name = "llama2-7b")]
+    Llama2,
     #[value(name = "40gb")]
     FortyGb,
     Small,
@@ -66,6 +68,7 @@ fn main() -> Result<()> {
     };
     let shape = match arguments.shape {
         Named::SevenB => Shape::SEVEN_B,
+        Named::Llama2 => Shape::LLAMA2_7B,
         Named::FortyGb => Shape::FORTY_GB,
         Named::Small => Shape::SMALL,
     };

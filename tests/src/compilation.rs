@@ -33,7 +33,11 @@ pub fn child(path: &Path, config: HwConfig, context: usize, target: &Path) -> Re
     lampyris_compiler::compile(
         &model,
         &Tokenization { json },
-        &Options { config, context },
+        &Options {
+            config,
+            context,
+            schedule: Default::default(),
+        },
         target,
         &mut |_, _| {},
     )?;

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod compilation;
 pub mod decoders;
 pub mod figures;
+pub mod lengths;
 pub mod relu;
 pub mod scores;
 pub mod small;
@@ -13,7 +14,7 @@ pub mod smollm2;
 pub mod synth;
 
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Tokenization};
+use lampyris_compiler::{Options, Schedule, Tokenization};
 use lampyris_import::Model;
 use lampyris_import::saved::TextTools;
 use lampyris_isa::HwConfig;
@@ -35,7 +36,7 @@ pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
     let json = TextTools::from_model_file(model.file())
         .and_then(|t| t.to_json())
         .expect("tokenizer");
-    compile_with_text(model, config, context, json)
+    compile_with_text(model, config, context, Schedule::Fused, json)
 }
 
 /// The same where text plays no part: the directory just carries an empty document.
@@ -43,13 +44,36 @@ pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
 /// # Panics
 /// If it does not compile.
 pub fn compile_without_text(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
-    compile_with_text(model, config, context, "{}".into())
+    compile_scheduled(model, config, context, Schedule::Fused)
 }
 
-fn compile_with_text(model: &Model, config: HwConfig, context: usize, json: String) -> CompiledDir {
+/// The same with a schedule of choice.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile_scheduled(
+    model: &Model,
+    config: HwConfig,
+    context: usize,
+    schedule: Schedule,
+) -> CompiledDir {
+    compile_with_text(model, config, context, schedule, "{}".into())
+}
+
+fn compile_with_text(
+    model: &Model,
+    config: HwConfig,
+    context: usize,
+    schedule: Schedule,
+    json: String,
+) -> CompiledDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let target = directory.path().join("compiled");
-    let options = Options { config, context };
+    let options = Options {
+        config,
+        context,
+        schedule,
+    };
     lampyris_compiler::compile(
         model,
         &Tokenization { json },

@@ -43,6 +43,15 @@ impl Shape {
         kv_heads: 8,
         context: 4096,
     };
+    /// That of LLaMA-2 7B.
+    pub const LLAMA2_7B: Self = Self {
+        layers: 32,
+        d_model: 4096,
+        ffn: 11008,
+        heads: 32,
+        kv_heads: 32,
+        context: 4096,
+    };
     /// Layers of Llama 2 70B, four more of them: about 40 GB in Q4_0.
     pub const FORTY_GB: Self = Self {
         layers: 84,

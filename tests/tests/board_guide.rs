@@ -45,6 +45,7 @@ fn the_guides_board_opens_compiles_and_gives_scripts() {
     let options = Options {
         config: board.config,
         context: 64,
+        schedule: Default::default(),
     };
     let text = Tokenization { json: "{}".into() };
     let output = folder.path().join("tiny");

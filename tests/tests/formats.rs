@@ -66,6 +66,7 @@ fn options(config: HwConfig) -> Options {
     Options {
         config,
         context: CONTEXT,
+        schedule: Default::default(),
     }
 }
 

@@ -19,6 +19,10 @@ enum Bench {
     Speed,
     /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches
     Memory,
+    /// A decode step on the RTL, fused and layer by layer through DRAM
+    Schedules,
+    /// Instruction bytes for all lengths: straight-line, in buckets, one program
+    Lengths,
     /// One layer in every weight width and sparsity on the RTL
     Formats,
     /// Flash-offloaded inference against llama.cpp, under memory limits (needs control groups)

@@ -5,7 +5,7 @@
 //! manifest.json   schema, versions, configuration, memory map, entry points, file hashes
 //! program.bin     instructions, 32 bytes each
 //! weights.bin     constants in the order in which they are read
-//! debug.json      source of each instruction
+//! debug.json      source of each instruction, what lies where in memory
 //! tokenizer.json  tokenizer and chat template
 //! fpga/           in bundles for a board: bitstream, reports, sources, golden results
 //! ```
@@ -13,12 +13,14 @@
 //! Invariants: a directory appears whole or not at all ([`writer::Writer`]); a directory whose
 //! files do not match the manifest is refused ([`Bundle::open`]).
 
+pub mod contents;
 mod error;
 pub mod manifest;
 pub mod writer;
 
+pub use contents::{Content, ContentKind, Role};
 pub use error::{Error, Result};
-pub use manifest::{Build, Config, Figure, Manifest, Region, RegionKind};
+pub use manifest::{Build, Config, Figure, Manifest, Region, RegionKind, Schedule};
 
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, ISA_VERSION, Insn};
@@ -76,6 +78,8 @@ pub struct Bundle {
     pub program: Vec<Insn>,
     /// Source of each instruction; empty if the debug table is absent.
     pub labels: Vec<String>,
+    /// What lies where in DRAM, in address order; empty if the debug table is absent.
+    pub contents: Vec<Content>,
 }
 
 impl Bundle {
@@ -92,13 +96,14 @@ impl Bundle {
             check_file(&directory, file)?;
         }
         let program = read_program(&directory, &manifest)?;
-        let labels = read_labels(&directory, &manifest, program.len())?;
+        let (labels, contents) = read_debug(&directory, &manifest, program.len())?;
         Ok(Bundle {
             directory,
             manifest,
             config,
             program,
             labels,
+            contents,
         })
     }
 
@@ -256,15 +261,20 @@ fn read_program(directory: &Path, manifest: &Manifest) -> Result<Vec<Insn>> {
     Ok(program)
 }
 
-fn read_labels(directory: &Path, manifest: &Manifest, insns: usize) -> Result<Vec<String>> {
+fn read_debug(
+    directory: &Path,
+    manifest: &Manifest,
+    insns: usize,
+) -> Result<(Vec<String>, Vec<Content>)> {
     let path = directory.join(names::DEBUG);
     if manifest.file(names::DEBUG).is_none() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
     let table: manifest::DebugTable =
         serde_json::from_str(&text).map_err(|e| Error::invalid(&path, e.to_string()))?;
-    table
+    let labels = table
         .expand(insns)
-        .ok_or_else(|| Error::invalid(&path, "table does not fit the program".into()))
+        .ok_or_else(|| Error::invalid(&path, "table does not fit the program".into()))?;
+    Ok((labels, table.contents))
 }

@@ -1,5 +1,6 @@
 //! The manifest and the debug table, as JSON.
 
+use crate::contents::{Content, are_plausible};
 use crate::{Error, Result};
 use lampyris_isa::HwConfig;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the manifest's layout.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Manifest {
     pub model: Model,
     /// Entry points: instruction index by name (`decode`, `prefill`).
     pub entries: BTreeMap<String, u32>,
+    /// How operators follow each other.
+    pub schedule: Schedule,
     /// Most tokens that one call of `prefill` takes.
     pub prefill_tokens: u32,
     /// Positions of the KV cache.
@@ -154,6 +157,20 @@ pub enum RegionKind {
     Logits,
     /// Keys and values; zero before the first token.
     Kv,
+    /// Homes of the words of vector memory; only in spilled schedules.
+    Activations,
+}
+
+/// How operators follow each other.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Activations stay on the chip, and loads go ahead of what computes.
+    #[default]
+    Fused,
+    /// Every operator reads its inputs from DRAM, writes its outputs there, and is over before
+    /// the next begins: to compare with.
+    Spilled,
 }
 
 impl RegionKind {
@@ -211,7 +228,7 @@ impl Manifest {
             .unwrap_or(0)
     }
 
-    /// Checks that each kind of region is there once, in order, within 1 TiB, with files of the
+    /// Checks that each kind of region is there once (activations if spilled), in order, within 1 TiB, with files of the
     /// right size behind the constant ones, and room for what the host reads and writes.
     pub(crate) fn check_regions(&self, directory: &Path) -> Result<()> {
         let path = directory.join(crate::names::MANIFEST);
@@ -232,10 +249,12 @@ impl Manifest {
                 }
             }
         }
-        use RegionKind::{Kv, Logits, Program, Tokens, Weights};
-        for kind in [Program, Weights, Tokens, Logits, Kv] {
+        use RegionKind::{Activations, Kv, Logits, Program, Tokens, Weights};
+        for kind in [Program, Weights, Tokens, Logits, Kv, Activations] {
             let count = self.regions.iter().filter(|r| r.kind == kind).count();
-            if count != 1 {
+            let spilled = self.schedule == Schedule::Spilled;
+            let expected = usize::from(kind != Activations || spilled);
+            if count != expected {
                 return fail(format!("region {kind:?} appears {count} times"));
             }
         }
@@ -271,29 +290,34 @@ impl Manifest {
 /// Most bytes of a label; each instruction gets its own copy.
 const LABEL_BYTES_MAX: usize = 256;
 
-/// `debug.json`: the source of each instruction, run-length encoded.
+/// `debug.json`: the source of each instruction, run-length encoded, and what lies where in DRAM.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DebugTable {
     /// (first instruction, source).
     pub runs: Vec<(u32, String)>,
+    /// Constants and cache in address order, disjoint.
+    pub contents: Vec<Content>,
 }
 
 impl DebugTable {
     /// Packs one label per instruction.
-    pub fn new(labels: &[String]) -> DebugTable {
+    pub fn new(labels: &[String], contents: Vec<Content>) -> DebugTable {
         let mut runs: Vec<(u32, String)> = Vec::new();
         for (pc, label) in labels.iter().enumerate() {
             if runs.last().is_none_or(|(_, last)| last != label) {
                 runs.push((pc as u32, label.clone()));
             }
         }
-        DebugTable { runs }
+        DebugTable { runs, contents }
     }
 
-    /// One label per instruction, or `None` if the table is out of order or too long, or a label
-    /// has more than 256 bytes.
+    /// One label per instruction, or `None` if the table is out of order or too long, a label has
+    /// more than 256 bytes, or contents are out of order.
     pub fn expand(&self, insns: usize) -> Option<Vec<String>> {
+        if !are_plausible(&self.contents) {
+            return None;
+        }
         let mut out = Vec::with_capacity(insns);
         for (i, (start, label)) in self.runs.iter().enumerate() {
             let end = self.runs.get(i + 1).map_or(insns, |next| next.0 as usize);
@@ -314,13 +338,14 @@ mod tests {
     #[test]
     fn debug_table_round_trips_and_refuses_nonsense() {
         let labels: Vec<String> = ["a", "a", "b", "a"].map(String::from).to_vec();
-        let table = DebugTable::new(&labels);
+        let table = DebugTable::new(&labels, vec![]);
         assert_eq!(table.runs.len(), 3);
         assert_eq!(table.expand(4), Some(labels));
         assert_eq!(table.expand(3), None);
         assert_eq!(
             DebugTable {
-                runs: vec![(1, "x".into())]
+                runs: vec![(1, "x".into())],
+                contents: vec![],
             }
             .expand(4),
             None

@@ -3,8 +3,9 @@
 use super::linear::shared_scale;
 use super::{Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::program::{ALL_UNITS, Node, Region};
-use lampyris_isa::format::{HEADER_BYTES, TILE_ROWS, row_groups};
-use lampyris_isa::insn::{Deq, Fence, LdV, Mv, Quant, Rdv, StV, Vop};
+use lampyris_bundle::Schedule;
+use lampyris_isa::format::{CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, row_groups};
+use lampyris_isa::insn::{Deq, Fence, LdV, LdW, Mv, Quant, Rdv, StV, Vop};
 
 impl Emitter<'_> {
     /// x = embedding of every token (plus its position, if positions are learned).
@@ -195,7 +196,9 @@ impl Emitter<'_> {
             vec![all_blocks(b.xb_h)],
             "output_norm",
         );
-        self.stream(&head, "output");
+        if self.cx.schedule == Schedule::Fused {
+            self.stream(&head, "output");
+        }
         for part in 0..self.search_parts() {
             self.part_of_logits(part);
         }
@@ -221,11 +224,23 @@ impl Emitter<'_> {
         let head = &self.cx.image.head;
         let first = part * b.search_rows;
         let rows = b.search_rows.min(self.cx.spec.vocab_size as u32 - first);
+        let groups = row_groups(rows as usize) as u16;
+        if self.cx.schedule == Schedule::Spilled {
+            // Each part is a step of its own, with its weights.
+            let group = head.bytes() / head.groups() as u64;
+            let weights = LdW {
+                addr: head.addr + group * u64::from(first) / TILE_ROWS as u64,
+                count: (group * u64::from(groups) / CHUNK_BYTES as u64) as u32,
+                rows: 1,
+                ..LdW::default()
+            };
+            self.unit(weights, vec![], vec![], "output");
+        }
         let product = Mv {
             x: b.xb_h.at as u16,
             y: b.logits.at + first,
             kblocks: head.blocks() as u16,
-            groups: row_groups(rows as usize) as u16,
+            groups,
             bits: head.format.bits as u8,
             sparsity: head.format.sparsity as u8,
             ..Mv::default()

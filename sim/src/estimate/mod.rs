@@ -113,6 +113,18 @@ impl Estimate {
     }
 }
 
+/// What the sequencer's own work costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Control {
+    /// What it costs in the hardware.
+    #[default]
+    Timed,
+    /// Nothing: no cycle for register arithmetic, loops, jumps, `rdv`, register operands and
+    /// instruction fetch. What remains is dispatch, a cycle an instruction, and fences, which
+    /// straight-line code needs as well.
+    Free,
+}
+
 /// Estimates a run of `program` (decoded, index 0 at `start.prog_base`) on a configuration.
 ///
 /// # Errors
@@ -123,8 +135,23 @@ pub fn estimate(
     hw: &HwConfig,
     port: PortTiming,
 ) -> Result<Estimate> {
+    estimate_with(program, start, hw, port, Control::Timed)
+}
+
+/// [`estimate`] with or without the sequencer's own work. The difference is what control costs:
+/// the cycles in which everything waits for the sequencer alone.
+///
+/// # Errors
+/// As [`estimate`].
+pub fn estimate_with(
+    program: &[Insn],
+    start: &Start,
+    hw: &HwConfig,
+    port: PortTiming,
+    control: Control,
+) -> Result<Estimate> {
     hw.check()?;
-    Network::new(*hw, port).run(program, start)
+    Network::new(*hw, port, control).run(program, start)
 }
 
 /// A program that cannot be estimated.

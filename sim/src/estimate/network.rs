@@ -3,7 +3,7 @@
 use super::icache::Icache;
 use super::stream::Progress;
 use super::work::{self, Product, Runs, Work};
-use super::{Estimate, INSTRUCTIONS_MAX, PortTiming, refused};
+use super::{Control, Estimate, INSTRUCTIONS_MAX, PortTiming, refused};
 use crate::device::Start;
 use crate::error::Result;
 use crate::model::{Action, Sequencer, masks};
@@ -78,6 +78,7 @@ struct Queue {
 pub(super) struct Network {
     hw: HwConfig,
     port: PortTiming,
+    control: Control,
     queues: [Queue; 4],
     posted: [[VecDeque<f64>; 4]; 4],
     load: Option<Load>,
@@ -97,10 +98,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(hw: HwConfig, port: PortTiming) -> Network {
+    pub(super) fn new(hw: HwConfig, port: PortTiming, control: Control) -> Network {
         Network {
             hw,
             port,
+            control,
             queues: Default::default(),
             posted: Default::default(),
             load: None,
@@ -129,14 +131,20 @@ impl Network {
                     sequencer.pc
                 )));
             };
-            let there = icache.fetch(sequencer.pc, now, |at, beats| self.fetch(at, beats));
+            let there = match self.control {
+                Control::Timed => {
+                    icache.fetch(sequencer.pc, now, |at, beats| self.fetch(at, beats))
+                }
+                Control::Free => now,
+            };
             self.estimate.instructions += 1;
             if insn.unit() != Unit::Sys {
                 now = self.dispatch(insn, &sequencer, there + 1.0)?;
                 let next = sequencer.pc + 1;
                 sequencer.advance(next);
                 // The end of a loop's body takes a cycle.
-                now += f64::from(u8::from(sequencer.pc != next));
+                let jumps = self.control == Control::Timed && sequencer.pc != next;
+                now += f64::from(u8::from(jumps));
                 continue;
             }
             now = self.sys(insn, there)?;
@@ -172,6 +180,7 @@ impl Network {
         Ok(match insn {
             Insn::Fence(Fence { units }) => (self.drained(*units)? + 1.0).max(at + 2.0) + 1.0,
             Insn::Halt(_) => (self.drained(15)? + 1.0).max(at + 2.0) + 1.0,
+            _ if self.control == Control::Free => at,
             Insn::Rdv(_) => at + 5.0,
             // A product takes eight cycles.
             Insn::Alu(alu) if alu.func == 2 => at + 11.0,
@@ -201,9 +210,13 @@ impl Network {
     /// Puts a job into its unit's queue; the cycle after.
     fn dispatch(&mut self, insn: &Insn, sequencer: &Sequencer, at: f64) -> Result<f64> {
         let u = insn.unit() as usize;
-        let selectors = (0..5)
-            .filter(|i| insn.encode()[0] >> (16 + 5 * i) & 31 != 0)
-            .count();
+        let selectors = match self.control {
+            Control::Timed => {
+                let word = insn.encode()[0];
+                (0..5).filter(|i| word >> (16 + 5 * i) & 31 != 0).count()
+            }
+            Control::Free => 0,
+        };
         let (wait, post) = masks(insn);
         let mut at = at + selectors as f64;
         let depth = u64::from(self.hw.queue_depth);

@@ -6,6 +6,7 @@ use crate::dram::{Dram, Handle};
 use crate::effects::Effects;
 use crate::memory::{Memory, PAGE};
 use crate::rng::Rng;
+use crate::traffic::Monitor;
 use std::collections::VecDeque;
 use verilator_sys::Model;
 
@@ -160,6 +161,8 @@ pub(crate) struct AxiMemory {
     shown: Option<Driven>,
     rdata: [u32; 16],
     rdata_changed: bool,
+    /// Address of the beat that is offered.
+    raddr: u64,
     reads: [VecDeque<Read>; 2],
     /// The ID whose burst is being answered.
     answering: Option<usize>,
@@ -187,6 +190,7 @@ impl AxiMemory {
             shown: None,
             rdata: [0; 16],
             rdata_changed: false,
+            raddr: 0,
             reads: Default::default(),
             answering: None,
             read_count: 0,
@@ -227,8 +231,8 @@ impl AxiMemory {
     }
 
     /// Looks at the settled outputs of this cycle, moves data, and decides what to drive in the
-    /// next cycle. Bytes written are noted in `stored`. `dram` decides when data move, if it is
-    /// there. Returns whether data moved.
+    /// next cycle. Bytes written are noted in `stored`, beats in `monitor`. `dram` decides when
+    /// data move, if it is there. Returns whether data moved.
     pub(crate) fn sample(
         &mut self,
         model: &Model,
@@ -236,16 +240,20 @@ impl AxiMemory {
         memory: &mut Memory,
         mut dram: Option<&mut Dram>,
         mut stored: Option<&mut Effects>,
+        mut monitor: Option<&mut Monitor>,
     ) -> Result<bool, String> {
         let mut moved = false;
         self.accept_read(model, p, dram.as_deref_mut())?;
         if self.now.rvalid && model.get(p.rready) == 1 {
             self.now.rvalid = false;
             moved = true;
+            if let Some(monitor) = &mut monitor {
+                monitor.read(self.raddr, self.beat as u64);
+            }
         }
         self.accept_write(model, p)?;
         moved |= self.accept_data(model, p)?;
-        while self.store_beat(memory, dram.as_deref_mut(), &mut stored)? {}
+        while self.store_beat(memory, dram.as_deref_mut(), &mut stored, &mut monitor)? {}
         if self.now.bvalid && model.get(p.bready) == 1 {
             self.now.bvalid = false;
         }
@@ -374,6 +382,7 @@ impl AxiMemory {
         memory: &mut Memory,
         dram: Option<&mut Dram>,
         stored: &mut Option<&mut Effects>,
+        monitor: &mut Option<&mut Monitor>,
     ) -> Result<bool, String> {
         let (Some(write), Some(data)) = (self.writes.front_mut(), self.data.front()) else {
             return Ok(false);
@@ -392,6 +401,10 @@ impl AxiMemory {
             } else if let Some(effects) = stored {
                 effects.dram_byte(at, data.bytes[i]);
             }
+        }
+        if let Some(monitor) = monitor {
+            let written = u64::from(data.strobe.count_ones());
+            monitor.write(write.addr, written, self.beat as u64 - written);
         }
         write.addr += self.beat as u64;
         write.beats -= 1;
@@ -520,6 +533,7 @@ impl AxiMemory {
             }
         }
         self.rdata_changed = true;
+        self.raddr = read.addr;
         read.addr += beat as u64;
         read.beats -= 1;
         self.now.rvalid = true;

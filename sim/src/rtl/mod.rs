@@ -9,15 +9,17 @@ pub use axi::AxiTiming;
 pub use design::{Features, build, default_rtl_root};
 pub use trace::{Event, SysEvent};
 
-use crate::device::{Device, Limits, Outcome};
+use crate::device::{CTRL_START, Device, Limits, Outcome};
 use crate::dram::{self, Dram, DramConfig};
 use crate::error::{Result, SimError};
 use crate::memory::Memory;
+use crate::traffic::{Monitor, Traffic, TrafficMap};
 use axi::AxiMemory;
 use lampyris_isa::{HwConfig, csr};
 use ports::{AXI, AxiPort, Ports};
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
+use std::sync::Arc;
 use trace::Trace;
 use verilator_sys::{Design, Setup};
 
@@ -49,6 +51,8 @@ pub struct RtlOptions {
     pub stuck_cycles: u64,
     /// Report events: retired instructions with digests of their writes.
     pub events: bool,
+    /// Count what the bytes on the ports are; see [`Device::traffic`].
+    pub monitor: Option<Arc<TrafficMap>>,
 }
 
 impl Default for RtlOptions {
@@ -61,6 +65,7 @@ impl Default for RtlOptions {
             seed: 0,
             stuck_cycles: 100_000,
             events: false,
+            monitor: None,
         }
     }
 }
@@ -102,6 +107,7 @@ pub struct RtlDevice {
     axi: Vec<(AxiPort, AxiMemory)>,
     dram: Option<Dram>,
     trace: Trace,
+    monitor: Option<Monitor>,
     stuck_cycles: u64,
     waves: bool,
     cycle: u64,
@@ -153,6 +159,7 @@ impl RtlDevice {
             axi,
             dram,
             trace: Trace::new(&config, options.events, false),
+            monitor: options.monitor.clone().map(Monitor::new),
             config,
             memory,
             model,
@@ -264,7 +271,8 @@ impl RtlDevice {
         for (prefix, (port, memory)) in AXI.iter().zip(&mut self.axi) {
             let stored = self.trace.stores();
             let dram = self.dram.as_mut();
-            let sampled = memory.sample(model, port, &mut self.memory, dram, stored);
+            let monitor = self.monitor.as_mut();
+            let sampled = memory.sample(model, port, &mut self.memory, dram, stored, monitor);
             moved |= sampled.map_err(|problem| SimError::Protocol {
                 cycle,
                 problem: format!("{prefix}*: {problem}"),
@@ -439,6 +447,12 @@ impl Device for RtlDevice {
 
     fn write_register(&mut self, offset: u32, value: u32) -> Result<()> {
         check_offset(offset)?;
+        if let Some(monitor) = &mut self.monitor
+            && offset == csr::CTRL
+            && value & CTRL_START != 0
+        {
+            monitor.start();
+        }
         self.model.set(self.ports.lite_awaddr, offset.into());
         self.model.set(self.ports.lite_wdata, value.into());
         self.model.set(self.ports.lite_bready, 1);
@@ -468,6 +482,10 @@ impl Device for RtlDevice {
             });
         }
         Ok(())
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.monitor.as_ref().map(Monitor::traffic)
     }
 
     fn run(&mut self, limits: &Limits) -> Result<Outcome> {

@@ -26,6 +26,7 @@ fn manifest(program_bytes: u64) -> Manifest {
     Manifest {
         build: None,
         schema_version: SCHEMA_VERSION,
+        schedule: Default::default(),
         isa_version: ISA_VERSION,
         config: HwConfig::SMALL.into(),
         config_hash: format!("{:08x}", HwConfig::SMALL.hash()),
@@ -65,7 +66,7 @@ fn small() -> Small {
         .flat_map(|l| Insn::parse(l).expect("legal").to_bytes())
         .collect();
     let labels = ["a", "b", "b"].map(String::from);
-    let debug = serde_json::to_string(&DebugTable::new(&labels)).expect("plain data");
+    let debug = serde_json::to_string(&DebugTable::new(&labels, vec![])).expect("plain data");
     let mut writer = Writer::create(&path).expect("a target");
     writer.write(names::PROGRAM, &program).expect("written");
     writer.write(names::WEIGHTS, &[7; 64]).expect("written");

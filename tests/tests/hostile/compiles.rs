@@ -20,6 +20,7 @@ fn try_compile(bytes: Vec<u8>, target: &Path) -> Result<(), String> {
     let options = Options {
         config: HwConfig::SMALL,
         context: 64,
+        schedule: Default::default(),
     };
     let tokenization = Tokenization { json: "{}".into() };
     let done = compile(&model, &tokenization, &options, target, &mut |_, _| {});

@@ -8,7 +8,8 @@ pub(crate) use bitstream::with_progress;
 use super::{JSON_SCHEMA, Target};
 use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
-use lampyris_compiler::{Compiled, Tokenization};
+use clap::ValueEnum;
+use lampyris_compiler::{Compiled, Schedule, Tokenization};
 use lampyris_import::saved::TextTools;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     target: Target,
+    /// How operators follow each other
+    #[arg(long, value_enum, default_value_t = Order::Fused)]
+    schedule: Order,
     /// Also build the board's bitstream and write everything as one bundle
     #[arg(long)]
     bitstream: bool,
@@ -33,6 +37,25 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// [`Schedule`] as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+enum Order {
+    /// Activations stay on the chip, loads go ahead
+    Fused,
+    /// Layer by layer: every operator reads and writes DRAM and overlaps with none; slow, to
+    /// compare with
+    Spilled,
+}
+
+impl From<Order> for Schedule {
+    fn from(order: Order) -> Schedule {
+        match order {
+            Order::Fused => Schedule::Fused,
+            Order::Spilled => Schedule::Spilled,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -79,7 +102,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Compiles to `output` and says what was not kept losslessly.
 fn compile(args: &Args, output: &Path) -> Result<Compiled> {
     let model = lampyris_import::open(&args.model)?;
-    let options = args.target.options(&model)?;
+    let options = lampyris_compiler::Options {
+        schedule: args.schedule.into(),
+        ..args.target.options(&model)?
+    };
     let json = TextTools::from_model_file(model.file())?.to_json()?;
     let progress = bar(0, "packing", true);
     let compiled = lampyris_compiler::compile(

@@ -185,7 +185,11 @@ fn sweep(
             }
             (port, config.clock_khz) = ports[&key];
         }
-        let options = lampyris_compiler::Options { config, context };
+        let options = lampyris_compiler::Options {
+            config,
+            context,
+            schedule: Default::default(),
+        };
         let plan = match lampyris_compiler::plan(model, &options) {
             Ok(plan) => plan,
             Err(error) => {

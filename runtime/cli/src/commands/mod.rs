@@ -58,6 +58,7 @@ impl Target {
         Ok(lampyris_compiler::Options {
             config: board.config,
             context: self.context.unwrap_or(most),
+            schedule: lampyris_compiler::Schedule::Fused,
         })
     }
 }

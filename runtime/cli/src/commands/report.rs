@@ -4,7 +4,9 @@ use super::memory::{Hardware, PinUse};
 use crate::output::{bytes, grouped, table};
 use lampyris_sim::Counters;
 use lampyris_sim::session::Call;
-use serde::Serialize;
+use lampyris_sim::traffic::{Bytes, Class, Traffic};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
 
 /// Counters of the prefill or decode calls, summed.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -29,6 +31,12 @@ pub(crate) struct Phase {
     pub(crate) instruction_bytes: u64,
     /// Of these, written.
     pub(crate) write_bytes: u64,
+    /// What the bytes on the memory ports were, if the engine watches them.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "list_of_classes"
+    )]
+    pub(crate) traffic: Option<Traffic>,
     /// Share of cycles in which a memory port moved a beat, averaged over the ports.
     pub(crate) port_share: f64,
     /// The memory behind the port, if it is modelled.
@@ -50,6 +58,9 @@ impl Phase {
         for call in calls {
             phase.calls += 1;
             phase.tokens += call.tokens as u64;
+            if let Some(traffic) = &call.traffic {
+                phase.traffic.get_or_insert_default().add(traffic);
+            }
             sum.0
                 .iter_mut()
                 .zip(call.counters.0)
@@ -78,6 +89,45 @@ impl Phase {
     }
 }
 
+/// A list of objects, one a class: name, bytes read, written and masked.
+fn list_of_classes<S: Serializer>(
+    traffic: &Option<Traffic>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let entry = |(class, bytes): (&Class, &Bytes)| {
+        serde_json::json!({
+            "class": class.to_string(),
+            "read": bytes.read,
+            "written": bytes.written,
+            "masked": bytes.masked,
+        })
+    };
+    let traffic = traffic.iter().flat_map(|traffic| &traffic.0);
+    serializer.collect_seq(traffic.map(entry))
+}
+
+/// Rows on what the bytes on the memory ports were; activations also where there were none.
+fn traffic_rows(phases: &[&(&str, &Phase)]) -> Vec<Vec<String>> {
+    let watched: Vec<&Traffic> = phases
+        .iter()
+        .filter_map(|(_, p)| p.traffic.as_ref())
+        .collect();
+    if watched.is_empty() {
+        return Vec::new();
+    }
+    let seen = watched.iter().flat_map(|t| t.0.keys().copied());
+    let classes: BTreeSet<Class> = seen.chain([Class::Activations]).collect();
+    let cell = |class: Class, p: &Phase| {
+        let of = |t: &Traffic| bytes(t.of(class).total());
+        p.traffic.as_ref().map(of).unwrap_or_default()
+    };
+    let row = |class: Class| {
+        let cells = phases.iter().map(|(_, p)| cell(class, p));
+        std::iter::once(format!("  {class}")).chain(cells).collect()
+    };
+    classes.into_iter().map(row).collect()
+}
+
 /// The table: a column a phase.
 pub(crate) fn render(phases: &[(&str, &Phase)], hardware: &Hardware, level: &str) -> String {
     let phases: Vec<_> = phases.iter().filter(|(_, p)| p.calls > 0).collect();
@@ -103,10 +153,14 @@ pub(crate) fn render(phases: &[(&str, &Phase)], hardware: &Hardware, level: &str
             format!("{:.2}", p.tokens_per_second)
         }));
         rows.push(row("DRAM traffic", &|p| bytes(p.dram_bytes)));
-        rows.push(row("  weights, KV cache", &|p| bytes(p.stream_bytes)));
-        rows.push(row("  vectors", &|p| bytes(p.vector_bytes)));
-        rows.push(row("  instructions", &|p| bytes(p.instruction_bytes)));
-        rows.push(row("  written", &|p| bytes(p.write_bytes)));
+        let watched = traffic_rows(&phases);
+        if watched.is_empty() {
+            rows.push(row("  weights, KV cache", &|p| bytes(p.stream_bytes)));
+            rows.push(row("  vectors", &|p| bytes(p.vector_bytes)));
+            rows.push(row("  instructions", &|p| bytes(p.instruction_bytes)));
+            rows.push(row("  written", &|p| bytes(p.write_bytes)));
+        }
+        rows.extend(watched);
         rows.push(row("share of the port's peak", &|p| percent(p.port_share)));
         if let Some(dram) = &hardware.dram {
             let pins = |cell: &dyn Fn(&PinUse) -> String| {

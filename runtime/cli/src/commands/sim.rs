@@ -14,11 +14,13 @@ use lampyris_import::saved::TextTools;
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, Wave, build, default_rtl_root};
 use lampyris_sim::session::{Session, memory};
+use lampyris_sim::traffic::TrafficMap;
 use lampyris_sim::{Device, Limits, Model};
 use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Arguments.
@@ -203,6 +205,7 @@ fn rtl_device(args: &Args, bundle: &Bundle, hardware: &Hardware) -> Result<RtlDe
             cycles,
         }),
         events: args.engine == Engine::Lockstep,
+        monitor: Some(Arc::new(TrafficMap::new(bundle))),
         ..RtlOptions::default()
     };
     Ok(RtlDevice::new(

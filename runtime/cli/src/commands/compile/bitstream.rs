@@ -309,6 +309,7 @@ mod tests {
         let options = Options {
             config: board.config,
             context: 64,
+            schedule: Default::default(),
         };
         let text = Tokenization { json: "{}".into() };
         let target = folder.path().join("tiny");

@@ -4,7 +4,7 @@ use super::super::JSON_SCHEMA;
 use crate::output::{bytes, grouped, table};
 use anyhow::Result;
 use lampyris_compress::{Allocation, Budget, Matrix, Plan, Written};
-use lampyris_flash::TensorType;
+use lampyris_flash::{SparseBlock, TensorType};
 use lampyris_isa::format::{TILE_ROWS, tile_bytes};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ fn accelerator_bits(ty: TensorType) -> f64 {
         Q4_0 | Q4_1 => 4,
         Q5_0 | Q5_1 => 5,
         Q6_1 => 6,
-        _ => ty.sparsity().map_or(8, |sparsity| sparsity.field_bits()),
+        _ => ty.sparsity().map_or(8, SparseBlock::field_bits),
     };
     let columns = ty.sparsity().map_or(32, |_| ty.block_len());
     8.0 * tile_bytes(bits, true) as f64 / (TILE_ROWS * columns) as f64
