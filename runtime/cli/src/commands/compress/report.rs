@@ -3,10 +3,11 @@
 use super::super::JSON_SCHEMA;
 use crate::output::{bytes, grouped, table};
 use anyhow::Result;
+use lampyris_compiler::format::tiles;
 use lampyris_compress::{Allocation, Budget, Matrix, Plan, Written};
 use lampyris_flash::TensorType;
-use lampyris_flash::block::SparseBlock;
-use lampyris_isa::format::{TILE_ROWS, tile_bytes};
+use lampyris_isa::HwConfig;
+use lampyris_isa::format::{BLOCK, TILE_ROWS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -31,17 +32,9 @@ pub(super) struct Outcome {
 /// Bits that the accelerator reads for each weight of a matrix: tiles with scales and minima, and
 /// index bits. Types that it cannot hold as they are become 8-bit ones.
 fn accelerator_bits(ty: TensorType) -> f64 {
-    use TensorType::{Q2_1, Q3_1, Q4_0, Q4_1, Q5_0, Q5_1, Q6_1};
-    let bits = match ty {
-        Q2_1 => 2,
-        Q3_1 => 3,
-        Q4_0 | Q4_1 => 4,
-        Q5_0 | Q5_1 => 5,
-        Q6_1 => 6,
-        _ => ty.sparsity().map_or(8, SparseBlock::field_bits),
-    };
-    let columns = ty.sparsity().map_or(32, |_| ty.block_len());
-    8.0 * tile_bytes(bits, true) as f64 / (TILE_ROWS * columns) as f64
+    let format = tiles(ty, &HwConfig::BASE).expect("`base` has every format");
+    let columns = BLOCK * format.sparsity.span();
+    8.0 * format.tile_bytes() as f64 / (TILE_ROWS * columns) as f64
 }
 
 impl Report<'_> {
