@@ -8,6 +8,7 @@ use crate::survey::{Survey, in_graph_order, of_layer};
 use crate::{CompressError, Result};
 use lampyris_flash::TensorType;
 use lampyris_runtime::Reference;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -56,19 +57,17 @@ pub fn write(
     }
     let mut stream = Stream::new(reference, calibration)?;
     for layer in 0..plan.model().spec().layers.len() {
-        let indices = of_layer(plan, Some(layer)).0;
+        let (indices, matrices) = of_layer(plan, Some(layer));
+        let hessians = match indices.iter().any(|&i| job.changes(i)) {
+            true => stream.observe(reference, layer, &matrices, false),
+            false => BTreeMap::new(),
+        };
         // Matrices with the same input follow each other.
         for site in indices.chunk_by(|a, b| plan.matrices()[*a].input == plan.matrices()[*b].input)
         {
-            // Sees what the layer's matrices before these have become.
-            let hessian = if site.iter().any(|&i| job.changes(i)) {
-                let matrix = &plan.matrices()[site[0]];
-                let found = stream.observe(reference, layer, &[matrix], false);
-                found.into_values().next()
-            } else {
-                None
-            };
-            job.put(site, hessian.as_ref(), reference)?;
+            let input = plan.matrices()[site[0]].input.as_ref();
+            let hessian = input.and_then(|input| hessians.get(input));
+            job.put(site, hessian, reference)?;
         }
         stream.advance(reference, layer);
     }
