@@ -105,7 +105,7 @@ fn bundles_are_verified_and_shown() {
         exit code 0
         --- stdout
         --- stderr
-        bundle: 8 files, 925.9 KiB, all as the manifest says
+        bundle: 8 files, 949.7 KiB, all as the manifest says
     "#]],
     );
     check(
@@ -120,7 +120,7 @@ fn bundles_are_verified_and_shown() {
         context                          64
         memory                      1.9 MiB
         weights read for a token  870.0 KiB
-        configuration              73873891
+        configuration              23f1caa6
         board                            ulx3s-85f
         board's memory                    32.0 MiB
         tools                         nextpnr 0.11

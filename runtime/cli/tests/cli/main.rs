@@ -103,7 +103,7 @@ fn inspect() {
         configuration `base`, 512 positions
         tokens per prefill call  16
         DRAM                     2.4 MiB
-        program                  8.3 KiB
+        program                 20.4 KiB
         decode at position 128   ≤ 6390.6 tokens/s, 31,296 cycles, 978.0 KiB, bound by the memory port (modelled)
         --- stderr
     "#]],
@@ -161,7 +161,7 @@ fn inspect_as_json() {
                   }
                 ],
                 "prefill_tokens": 16,
-                "program_bytes": 8480
+                "program_bytes": 20896
               },
               "forecast_level": "modelled",
               "model": {
@@ -304,7 +304,7 @@ fn compile() {
                 "sha256": "redacted"
               }
             ],
-            "isa_version": 1,
+            "isa_version": 2,
             "model": {
               "architecture": "llama",
               "kv_bytes_per_token": 864,
@@ -342,12 +342,14 @@ fn compile() {
                 "kind": "kv"
               }
             ],
-            "schema_version": 1
+            "schedule": "fused",
+            "schema_version": 3
           },
           "output": "out",
           "requantized": [],
           "schema_version": 1,
-          "seconds": "redacted"
+          "seconds": "redacted",
+          "widened": []
         }"#]]
     .assert_eq(&text);
 }
@@ -374,6 +376,35 @@ fn sim_on_the_model() {
     assert_eq!(format!("{text}\n").as_bytes(), output.stdout);
     assert_eq!(value["tokens"].as_array().map(Vec::len), Some(12));
     assert_eq!(value["prefill"]["cycles"], 0, "the model has no time");
+}
+
+#[test]
+fn sim_schedule_spilled_computes_the_same_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compile = [
+        "compile",
+        "tiny",
+        "--config",
+        "small",
+        "--context",
+        "64",
+        "-o",
+    ];
+    let mut texts = Vec::new();
+    for schedule in ["fused", "spilled"] {
+        let more = [schedule, "--schedule", schedule];
+        let output = lampyris(folder.path(), &[&compile[..], &more].concat());
+        assert!(output.status.success(), "{}", transcript(&output));
+        let sim = ["sim", schedule, "--prompt", PROMPT, "--max-tokens", "4"];
+        let output = lampyris(folder.path(), &sim);
+        assert!(output.status.success(), "{}", transcript(&output));
+        texts.push(output.stdout);
+    }
+    assert_eq!(texts[0], texts[1]);
+    let manifest = std::fs::read_to_string(folder.path().join("spilled/manifest.json"));
+    let manifest: serde_json::Value =
+        serde_json::from_str(&manifest.expect("a manifest")).expect("valid JSON");
+    assert_eq!(manifest["schedule"], "spilled");
 }
 
 #[test]
