@@ -270,13 +270,18 @@ type Case = (&'static str, fn(&mut Value), &'static str);
 #[test]
 fn damage_is_named() {
     let small = small();
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         (
             "schema",
             |m| m["schema_version"] = json!(99),
             "manifest schema is 99",
         ),
         ("isa", |m| m["isa_version"] = json!(77), "ISA version is 77"),
+        (
+            "spilled without room",
+            |m| m["schedule"] = json!("spilled"),
+            "region Activations appears 0 times",
+        ),
         (
             "hash",
             |m| m["config_hash"] = json!("00000000"),
@@ -452,15 +457,28 @@ fn programs_with_a_fitting_hash_are_decoded_or_refused() {
 #[test]
 fn debug_tables_that_lie_are_refused() {
     let small = small();
-    let long = format!("{{\"runs\":[[0,\"{}\"]]}}", "x".repeat(5000));
+    let table = |runs: Value, contents: Value| json!({"runs": runs, "contents": contents});
+    let runs = |runs: Value| table(runs, json!([])).to_string();
+    let contents = |contents: Value| table(json!([[0, "a"]]), contents).to_string();
+    let vector = |base: u64, bytes: u64| json!({"name": "v", "base": base, "bytes": bytes, "kind": "vector"});
+    small.put_file(names::DEBUG, contents(json!([vector(64, 64)])).as_bytes());
+    judge(&small, &"a good table").expect("a good table");
     for text in [
-        "",
-        "{}",
-        "[]",
-        "{\"runs\":[[1,\"a\"]]}",
-        "{\"runs\":[[0,\"a\"],[9,\"b\"]]}",
-        "{\"runs\":[[0,\"a\"],[0,\"b\"]]}",
-        long.as_str(),
+        String::new(),
+        "{}".into(),
+        "[]".into(),
+        json!({"runs": [[0, "a"]]}).to_string(),
+        runs(json!([[1, "a"]])),
+        runs(json!([[0, "a"], [9, "b"]])),
+        runs(json!([[0, "a"], [0, "b"]])),
+        runs(json!([[0, "x".repeat(5000)]])),
+        contents(json!([vector(64, 65), vector(128, 4)])),
+        contents(json!([vector(u64::MAX, 1)])),
+        contents(json!([vector(0, 1 << 41)])),
+        contents(json!([{"name": "m", "base": 0, "bytes": 64, "kind":
+            {"matrix": {"bits": 2, "sparsity": 2, "role": "product"}}}])),
+        contents(json!([{"name": "c", "base": 0, "bytes": 64, "kind":
+            {"cache": {"key_bytes": 0, "value_bytes": 0, "scale_bytes": 0}}}])),
     ] {
         small.put_file(names::DEBUG, text.as_bytes());
         let message = judge(&small, &text).expect_err("a bad table");

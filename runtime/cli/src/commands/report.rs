@@ -185,3 +185,48 @@ pub(crate) fn render(phases: &[(&str, &Phase)], hardware: &Hardware, level: &str
     }
     table(&rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(traffic: Option<Traffic>) -> Phase {
+        Phase {
+            calls: 1,
+            cycles: 1000,
+            traffic,
+            ..Phase::default()
+        }
+    }
+
+    #[test]
+    fn traffic_is_listed_by_class_and_activations_are_always_there() {
+        let mut traffic = Traffic::default();
+        let scales = Bytes {
+            read: 1024,
+            written: 1000,
+            masked: 24,
+        };
+        traffic.0.insert(Class::KvScales, scales);
+        let phase = phase(Some(traffic));
+        let rows = traffic_rows(&[&("decode", &phase)]);
+        let row = |name: &str, cell: &str| vec![format!("  {name}"), cell.to_owned()];
+        assert_eq!(
+            rows,
+            [row("KV scales", "2.0 KiB"), row("activations", "0 B")]
+        );
+        let json = serde_json::to_value(&phase).expect("plain data");
+        let entry = serde_json::json!(
+            {"class": "KV scales", "read": 1024, "written": 1000, "masked": 24}
+        );
+        assert_eq!(json["traffic"], serde_json::json!([entry]));
+    }
+
+    #[test]
+    fn what_nobody_watched_is_not_listed() {
+        let phase = phase(None);
+        assert!(traffic_rows(&[&("decode", &phase)]).is_empty());
+        let json = serde_json::to_value(&phase).expect("plain data");
+        assert_eq!(json.get("traffic"), None);
+    }
+}

@@ -105,7 +105,7 @@ fn bundles_are_verified_and_shown() {
         exit code 0
         --- stdout
         --- stderr
-        bundle: 8 files, 943.5 KiB, all as the manifest says
+        bundle: 8 files, 949.7 KiB, all as the manifest says
     "#]],
     );
     check(

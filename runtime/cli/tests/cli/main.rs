@@ -354,7 +354,8 @@ fn compile() {
                 "kind": "kv"
               }
             ],
-            "schema_version": 2
+            "schedule": "fused",
+            "schema_version": 3
           },
           "output": "out",
           "requantized": [],
@@ -387,6 +388,35 @@ fn sim_on_the_model() {
     assert_eq!(format!("{text}\n").as_bytes(), output.stdout);
     assert_eq!(value["tokens"].as_array().map(Vec::len), Some(12));
     assert_eq!(value["prefill"]["cycles"], 0, "the model has no time");
+}
+
+#[test]
+fn sim_schedule_spilled_computes_the_same_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compile = [
+        "compile",
+        "tiny",
+        "--config",
+        "small",
+        "--context",
+        "64",
+        "-o",
+    ];
+    let mut texts = Vec::new();
+    for schedule in ["fused", "spilled"] {
+        let more = [schedule, "--schedule", schedule];
+        let output = lampyris(folder.path(), &[&compile[..], &more].concat());
+        assert!(output.status.success(), "{}", transcript(&output));
+        let sim = ["sim", schedule, "--prompt", PROMPT, "--max-tokens", "4"];
+        let output = lampyris(folder.path(), &sim);
+        assert!(output.status.success(), "{}", transcript(&output));
+        texts.push(output.stdout);
+    }
+    assert_eq!(texts[0], texts[1]);
+    let manifest = std::fs::read_to_string(folder.path().join("spilled/manifest.json"));
+    let manifest: serde_json::Value =
+        serde_json::from_str(&manifest.expect("a manifest")).expect("valid JSON");
+    assert_eq!(manifest["schedule"], "spilled");
 }
 
 #[test]
