@@ -103,7 +103,7 @@ fn inspect() {
         configuration `base`, 512 positions
         tokens per prefill call  16
         DRAM                     2.4 MiB
-        program                 20.4 KiB
+        program                  20.4 KiB
         decode at position 128   ≤ 6390.6 tokens/s, 31,296 cycles, 978.0 KiB, bound by the memory port (modelled)
         --- stderr
     "#]],
