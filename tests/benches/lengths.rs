@@ -15,11 +15,13 @@ use lampyris_flash::{Gguf, TensorType};
 use lampyris_import::Model;
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, Insn};
-use lampyris_sim::Start;
 use lampyris_sim::estimate::{Control, PortTiming, estimate_with};
+use lampyris_sim::session::{Session, Want, memory};
+use lampyris_sim::{Limits, Model as Functional, Start};
+use lampyris_tests::compile;
 use lampyris_tests::figures::{Figures, Level, Target};
-use lampyris_tests::lengths::{Buckets, Calls, Mask};
-use lampyris_tests::smollm2::model_path;
+use lampyris_tests::lengths::{Buckets, Calls, Mask, Runner, Way};
+use lampyris_tests::smollm2::{model_path, recorded};
 use lampyris_tests::synth::{Shape, Synthetic};
 use serde_json::json;
 use std::path::PathBuf;
@@ -27,6 +29,11 @@ use std::process::ExitCode;
 
 /// Longest length.
 const LENGTHS: usize = 2048;
+
+/// Tokens that SmolLM2 generates, and tokens of the prompt before them: a bucket of positions ends
+/// on the way.
+const GENERATED: usize = 6;
+const GENERATED_AFTER: usize = 29;
 
 /// Tokens of LLaMA-2's vocabulary.
 const LLAMA2_VOCAB: usize = 32_000;
@@ -68,6 +75,7 @@ fn main() -> Result<ExitCode> {
             quote(ours, &mut figures);
         }
     }
+    agree(&models[1].1, &mut figures)?;
     println!("{}", figures.table());
     if let Some(file) = &args.json {
         figures.write_json(file, &json!({ "lengths": LENGTHS }))?;
@@ -169,6 +177,45 @@ fn quote(ours: f64, figures: &mut Figures) {
         figures.add(&name, bytes, "B", Level::Quoted);
         figures.add(format!("{name}, of ours"), bytes / ours, "x", Level::Quoted);
     }
+}
+
+/// Generates with SmolLM2 all three ways on the functional model and compares the tokens.
+fn agree(model: &Model, figures: &mut Figures) -> Result<()> {
+    let options = Options {
+        config: HwConfig::BASE,
+        context: 256,
+        schedule: Schedule::Fused,
+    };
+    let words = lampyris_compiler::plan(model, &options)?.buffers.vmem_words;
+    let compiled = compile(model, options.config, options.context);
+    let prompt = &recorded().perplexity.tokens[..GENERATED_AFTER];
+    eprintln!("generating on the functional model");
+    let mut device = Functional::new(options.config, memory(&compiled.bundle)?)?;
+    let mut session = Session::new(&compiled.bundle, &mut device, Limits::default())?;
+    let (mut ours, mut input) = (Vec::new(), prompt.to_vec());
+    while ours.len() < GENERATED {
+        let call = session.feed(&input, Want::Token)?.pop();
+        let next = call.and_then(|call| call.next).context("no token")?;
+        ours.push(next);
+        input = vec![next];
+    }
+    for (name, way) in [
+        ("straight-line", Way::Straight),
+        ("buckets", Way::Padded(Buckets::FLIGHTLLM)),
+    ] {
+        let runner = Runner::new(&compiled, model.spec(), words, way)?;
+        let mut device = Functional::new(options.config, runner.memory()?)?;
+        let found = runner.generate(&mut device, prompt, GENERATED)?;
+        let differ = ours.iter().zip(&found).filter(|(a, b)| a != b).count();
+        figures.judge(
+            format!("SmolLM2-135M, {name}: of {GENERATED} tokens, other than ours"),
+            differ as f64,
+            "",
+            Level::Model,
+            Target::AtMost(0.0),
+        );
+    }
+    Ok(())
 }
 
 /// Instructions of a call at position 0, where registers hold their zeros already, and elsewhere,

@@ -164,7 +164,7 @@ pub(super) fn writes(op: &UnitOp, zero: &[u8]) -> Vec<Words> {
                 out.push(Words {
                     n_reg: rows_reg,
                     n_scale: each,
-                    ..Words::run(i.red_addr.into(), each * rows)
+                    ..Words::run(i.red_addr, each * rows)
                 });
             }
         }

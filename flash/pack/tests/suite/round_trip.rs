@@ -382,7 +382,7 @@ fn what_cannot_be_packed_is_refused() {
     refused(
         &source,
         &options(TensorType::Q6_K),
-        "Q6_K is a format that is read, not written",
+        "Q6_K is a format that is read, not quantized to",
     );
     let narrow = make::directory(&make::opt_config(), &make::opt_tensors());
     blocks::add_tokenizer(narrow.path());

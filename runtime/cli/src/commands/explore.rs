@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let options = args.target.options(&model)?;
     if !(1..=options.context as u64).contains(&args.position) {
         let problem = format!(
-            "--position is {}, allowed: 1 to {} (the context)",
+            "--position is {}, allowed: 1 to {}\n\nhint: --context sets the most positions",
             args.position, options.context
         );
         return Err(WrongUsage(problem).into());
@@ -212,7 +212,7 @@ fn sweep(
     progress.finish_and_clear();
     match (points.is_empty(), blocked) {
         (true, Some(error)) => Err(error.into()),
-        (true, None) => Err(WrongUsage("no configuration is within the limits".into()).into()),
+        (true, None) => Err(WrongUsage(nothing_fits(configs)).into()),
         (false, Some(error)) => {
             let left = configs.len() - points.len();
             note(&format!(
@@ -222,6 +222,21 @@ fn sweep(
         }
         (false, None) => Ok(points),
     }
+}
+
+/// Names the cheapest, so that the user knows by how much to raise a limit.
+fn nothing_fits(configs: &[(Option<String>, HwConfig)]) -> String {
+    let costs = configs.iter().map(|(_, config)| resources(config));
+    let least = costs.min_by_key(|cost| cost.lut).unwrap_or(Resources {
+        lut: 0,
+        dsp: 0,
+        bram: 0,
+    });
+    format!(
+        "no configuration is within the limits\n\nhint: the one with the fewest LUTs takes {} LUTs, {} \
+         multipliers and {} block memories; raise --max-lut, --max-dsp or --max-bram, or sweep smaller ones",
+        least.lut, least.dsp, least.bram
+    )
 }
 
 fn mark_best(points: &mut [Point]) {

@@ -138,6 +138,102 @@ fn inspect() {
 }
 
 #[test]
+fn explore() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let few = [
+        "--axi-bits",
+        "128,256",
+        "--mac-rows",
+        "1,2",
+        "--sfu-lanes",
+        "2,8",
+    ];
+    let with = |more: &[&'static str]| {
+        let mut args = vec!["explore", "tiny", "--stream-beats", "512"];
+        args.extend(few);
+        args.extend(more);
+        args
+    };
+    check(
+        folder.path(),
+        &with(&["--plot", "speed.svg"]),
+        &expect![[r#"
+            exit code 0
+            --- stdout
+            memory  port  lanes  SFU  stream  MHz  tokens/s  port busy    LUT  DSP  BRAM
+            ideal    128     32    2     512  200    2134.7       69 %  43555   65   348
+            ideal    256     32    2     512  200    2514.2       41 %  44784   65   356
+            ideal    256     64    2     512  200    3133.5       51 %  53694  104   356
+            ideal    256     32    8     512  200    3367.6       54 %  66222  113   368
+            ideal    256     64    8     512  200    4588.2       74 %  75132  152   368
+            modelled: decode at position 128; LUT, MULT18 and 18-kbit memories of an ECP5
+            --- stderr
+        "#]],
+    );
+    let plot = std::fs::read_to_string(folder.path().join("speed.svg")).unwrap();
+    assert!(plot.starts_with("<svg") && plot.contains("tokens per second"));
+    check(
+        folder.path(),
+        &with(&["--memory", "ddr3-800", "--max-lut", "60000"]),
+        &expect![[r#"
+            exit code 0
+            --- stdout
+            memory    port  lanes  SFU  stream  MHz  tokens/s  port busy    LUT  DSP  BRAM
+            ddr3-800   128     32    2     512  110    1154.7       67 %  43555   65   348
+            ddr3-800   128     64    2     512  110    1162.8       68 %  52465  104   348
+            modelled: decode at position 128; LUT, MULT18 and 18-kbit memories of an ECP5
+            --- stderr
+        "#]],
+    );
+    check(
+        folder.path(),
+        &with(&["--position", "9999"]),
+        &expect![[r#"
+            exit code 2
+            --- stdout
+            --- stderr
+            error: --position is 9999, allowed: 1 to 512
+
+            hint: --context sets the most positions
+        "#]],
+    );
+    check(
+        folder.path(),
+        &with(&["--memory", "ddr9"]),
+        &expect![[r#"
+        exit code 1
+        --- stdout
+        --- stderr
+        error: no memory is called `ddr9`
+
+        hint: the kinds are sdr-133, ddr3-800, ddr4-2400, hbm2
+    "#]],
+    );
+    check(
+        folder.path(),
+        &with(&["--max-lut", "10"]),
+        &expect![[r#"
+            exit code 2
+            --- stdout
+            --- stderr
+            error: no configuration is within the limits
+
+            hint: the one with the fewest LUTs takes 43555 LUTs, 65 multipliers and 348 block memories; raise --max-lut, --max-dsp or --max-bram, or sweep smaller ones
+        "#]],
+    );
+    check(
+        folder.path(),
+        &["explore", "tiny", "--mac-rows", "3"],
+        &expect![[r#"
+            exit code 1
+            --- stdout
+            --- stderr
+            error: `mac_rows` is 3, allowed: 1, 2, 4, 8 or 16
+        "#]],
+    );
+}
+
+#[test]
 fn inspect_as_json() {
     let folder = tempfile::tempdir().expect("a folder");
     check(
