@@ -137,7 +137,7 @@ mod tests {
         for (config, [lut, dsp, bram]) in counted {
             let ours = resources(&config);
             assert_eq!((ours.dsp, ours.bram), (dsp, bram), "{config:?}");
-            let off = ours.lut as f64 / f64::from(lut) - 1.0;
+            let off = ours.lut as f64 / lut as f64 - 1.0;
             assert!(
                 off.abs() < 0.03,
                 "{config:?}: {} LUTs, counted {lut}",
