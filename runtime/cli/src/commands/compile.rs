@@ -1,7 +1,9 @@
 //! `lampyris compile`.
 
 mod bitstream;
+mod fit;
 mod sbom;
+mod vendor;
 
 pub(crate) use bitstream::with_progress;
 
@@ -29,7 +31,8 @@ pub(crate) struct Args {
     /// How operators follow each other
     #[arg(long, value_enum, default_value_t = Order::Fused)]
     schedule: Order,
-    /// Also build the board's bitstream and write everything as one bundle
+    /// Also build the board's bitstream, or a project for its vendor's tools, and write everything as
+    /// one bundle
     #[arg(long)]
     bitstream: bool,
     #[command(flatten)]
