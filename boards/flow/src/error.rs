@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// Yosys cannot synthesise for the part.
     #[error(
-        "Yosys has no cells of {device}, so there is no estimate for {board}\n\nhint: ooc.tcl of the board's project asks Vivado; `--board alveo-u55c` estimates the same configuration for UltraScale+"
+        "Yosys has no cells of {device}, so there is no estimate for {board}\n\nhint: ooc.tcl of the board's project asks Vivado; an UltraScale+ board with the same [accel], such as alveo-u55c, can be estimated"
     )]
     NoEstimate {
         /// Board.

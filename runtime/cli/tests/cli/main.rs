@@ -11,6 +11,7 @@ mod process;
 mod program;
 mod run;
 mod serve;
+mod vendor;
 
 use expect_test::{Expect, expect};
 use serde_json::Value;

@@ -77,12 +77,11 @@ fn summary(args: &Args, compiled: &Compiled, emitted: &vendor::Project) -> Strin
     let (board, tools) = project.map_or(("", ""), |p| (p.board.as_str(), p.tools.as_str()));
     let output = args.output.display();
     format!(
-        "project for {board} in {output}/{} ({}): {} files and {} RTL sources\n\
+        "project for {board} in {output}/{} ({}): {} files besides the RTL\n\
          there is no bitstream: lampyris does not run Vivado; with {tools}, in {output}:\n  {}\nthen:\n  {}",
         names::FPGA,
         vendor::LEVEL,
         emitted.files.len(),
-        emitted.sources.len(),
         emitted.build.join("\n  "),
         emitted.load.join("\n  "),
     )
