@@ -11,7 +11,8 @@ use super::{JSON_SCHEMA, Target};
 use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
 use clap::ValueEnum;
-use lampyris_compiler::{Compiled, Schedule, Tokenization};
+use lampyris_compiler::{Compiled, Options, Schedule, Tokenization};
+use lampyris_import::Model;
 use lampyris_import::saved::TextTools;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -102,13 +103,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn options(args: &Args, model: &Model) -> Result<Options> {
+    Ok(Options {
+        schedule: args.schedule.into(),
+        ..args.target.options(model)?
+    })
+}
+
 /// Compiles to `output` and says what was not kept losslessly.
 fn compile(args: &Args, output: &Path) -> Result<Compiled> {
     let model = lampyris_import::open(&args.model)?;
-    let options = lampyris_compiler::Options {
-        schedule: args.schedule.into(),
-        ..args.target.options(&model)?
-    };
+    let options = options(args, &model)?;
     let json = TextTools::from_model_file(model.file())?.to_json()?;
     let progress = bar(0, "packing", true);
     let compiled = lampyris_compiler::compile(

@@ -49,15 +49,13 @@ pub(super) fn run(args: &Args) -> Result<Compiled> {
     let cache = Cache::locate()?;
     lampyris_flow::check(&cache, &board)?;
     let hardware = board.hardware.as_ref().context("the flow checks for it")?;
+    let forecast = fit::check(args, &Room::of(&board, hardware))?;
+    note(&format!("{forecast}; a build takes 10 to 60 minutes"));
     // Finds out now whether the bundle can be written, not after a long build.
     let mut writer = Writer::create(&args.output)?;
     let mut work = Work::new(args)?;
     let directory = work.path.join("compiled");
     let mut compiled = compile(args, &directory)?;
-    let room = Room::of(&board, hardware);
-    fit::check(&compiled.manifest, &room)?;
-    let forecast = fit::forecast(&compiled.manifest, &room);
-    note(&format!("{forecast}; a build takes 10 to 60 minutes"));
     let start = Instant::now();
     let built = build(&cache, &board, args, &work.path).inspect_err(|_| work.keep())?;
     let golden = golden::record(&Bundle::open(&directory)?)?;

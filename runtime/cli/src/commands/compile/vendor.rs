@@ -21,13 +21,12 @@ pub(super) fn run(args: &Args, board: &Board) -> Result<Compiled> {
     let hardware = vendor::of(board)?;
     let rtl = default_rtl_root();
     let emitted = vendor::project(board, &rtl)?;
+    let forecast = fit::check(args, &Room::of_vendor(board, hardware))?;
+    note(&forecast);
     let mut writer = Writer::create(&args.output)?;
     let work = Work::new(args)?;
     let directory = work.path.join("compiled");
     let mut compiled = compile(args, &directory)?;
-    let room = Room::of_vendor(board, hardware);
-    fit::check(&compiled.manifest, &room)?;
-    note(&fit::forecast(&compiled.manifest, &room));
     let golden = golden::record(&Bundle::open(&directory)?)?;
     writer.adopt(&directory, &compiled.manifest)?;
     add_files(&mut writer, board, &emitted, &rtl)?;
