@@ -319,7 +319,7 @@ impl Vendor {
             let key = "memory.external.reserved_mebibytes";
             return refused(key, value, "less than `mebibytes`");
         }
-        if memory.base % 4096 != 0 || memory.base.checked_add(memory.bytes()).is_none() {
+        if !memory.base.is_multiple_of(4096) || memory.base.checked_add(memory.bytes()).is_none() {
             let value = format!("{:#x}", memory.base);
             let allowed = "a multiple of 4096, with the whole memory below 2^64";
             return refused("memory.external.base", value, allowed);

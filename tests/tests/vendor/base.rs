@@ -85,7 +85,7 @@ impl System {
             registers: BTreeMap::new(),
             taken: (None, None, None),
             answering: false,
-            together: seed % 2 == 0,
+            together: seed.is_multiple_of(2),
         }
     }
 
