@@ -5,6 +5,7 @@
 mod base;
 mod files;
 mod scripts;
+mod top;
 
 use lampyris_boards::Board;
 use lampyris_flow::vendor::{Project, project};
