@@ -520,7 +520,7 @@ mod tests {
                 KV260,
                 "clock_khz = 200000",
                 "clock_khz = 900000",
-                "x.toml: `clock_khz` is 900000",
+                "x.toml: `accel.clock_khz` is 900000, allowed: 50000 to 400000",
             ),
             (
                 KV260,
