@@ -36,6 +36,7 @@
 //! ```
 
 use crate::{Accel, Board, Error, named};
+use lampyris_isa::HwConfig;
 use serde::Deserialize;
 
 /// What lies around the accelerator on such a board.
@@ -200,6 +201,9 @@ pub enum Host {
     Xrt(Xrt),
 }
 
+/// Ports of 128 bits from the logic of a Zynq UltraScale+ to the memory of its processors.
+pub const ZYNQ_PORTS: u32 = 4;
+
 /// A board with processors in its part.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,13 +238,14 @@ pub struct Refused {
 
 impl Vendor {
     /// What the accelerator can read of its memory at most: by its ports, or by the memory.
-    pub fn memory_bytes_per_second(&self, config: &lampyris_isa::HwConfig) -> u64 {
+    pub fn memory_bytes_per_second(&self, config: &HwConfig) -> u64 {
         // Weights come over one port.
         let port = u64::from(config.beat_bytes()) * u64::from(config.clock_khz) * 1000;
         port.min(u64::from(self.memory.peak_mb_per_s) * 1_000_000)
     }
 
-    fn check(&self, clock_khz: u32) -> Result<(), Refused> {
+    fn check(&self, config: &HwConfig) -> Result<(), Refused> {
+        let clock_khz = config.clock_khz;
         let refused = |key, value: String, allowed| {
             Err(Refused {
                 key,
@@ -268,6 +273,10 @@ impl Vendor {
         if !(50_000..=400_000).contains(&clock_khz) {
             let allowed = "50000 to 400000";
             return refused("accel.clock_khz", clock_khz.to_string(), allowed);
+        }
+        if matches!(self.host, Host::Zynq(_)) && config.axi_ports > ZYNQ_PORTS {
+            let value = config.axi_ports.to_string();
+            return refused("accel.axi_ports", value, "at most 4 with [host.zynq]");
         }
         self.check_tools()?;
         self.check_memory()?;
@@ -438,12 +447,10 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Board, Error> {
         memory: parsed.memory.external,
         host: parsed.host,
     };
-    vendor
-        .check(config.clock_khz)
-        .map_err(|source| Error::Vendor {
-            file: file.into(),
-            source,
-        })?;
+    vendor.check(&config).map_err(|source| Error::Vendor {
+        file: file.into(),
+        source,
+    })?;
     Ok(Board {
         name: parsed.name,
         config,

@@ -1,9 +1,10 @@
 //! What the files of a project name: ports, registers, sources, addresses.
 
 use crate::{BOARDS, board, emitted, names, text, write};
+use lampyris_boards::Board;
 use lampyris_boards::vendor::Host;
 use lampyris_flow::vendor::ports::{Module, of_module};
-use lampyris_flow::vendor::{KERNEL, LEVEL, MEM_BASE, TOP};
+use lampyris_flow::vendor::{KERNEL, LEVEL, MEM_BASE, TOP, project};
 use lampyris_isa::csr::CSRS;
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,22 +42,25 @@ fn the_top_level_has_the_accelerators_parameters_and_ports() {
 /// are those of the RTL.
 #[test]
 fn the_generated_module_elaborates_with_the_projects_own_sources() {
-    for name in BOARDS {
-        let project = emitted(name);
+    let text = board("kv260")
+        .text
+        .replace("axi_ports = 2", "axi_ports = 1");
+    let one_port = Board::parse("one.toml", &text, |_| Ok(String::new())).expect("a board");
+    assert_eq!(one_port.config.axi_ports, 1);
+    let rtl = lampyris_sim::rtl::default_rtl_root();
+    for board in BOARDS.map(board).into_iter().chain([one_port]) {
+        let project = project(&board, &rtl).expect("a project");
         let folder = tempfile::tempdir().expect("a folder");
         write(&project, folder.path());
         let sources = project.sources.iter().map(|path| {
-            let rtl = lampyris_sim::rtl::default_rtl_root();
-            folder
-                .path()
-                .join("rtl")
-                .join(path.strip_prefix(rtl).expect("below"))
+            let rest = path.strip_prefix(&rtl).expect("below the RTL");
+            folder.path().join("rtl").join(rest)
         });
         let kernel = folder.path().join(format!("{KERNEL}.v"));
         let build = Build::new(KERNEL).sources(sources.chain([kernel]));
         build
             .lint()
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+            .unwrap_or_else(|error| panic!("{}: {error}", board.name));
     }
 }
 

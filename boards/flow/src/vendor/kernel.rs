@@ -1,7 +1,7 @@
 //! What all these projects share: the module with a board's parameters, its packaging as IP and as a
 //! kernel, its clock constraint, and notes for whoever writes the host's program.
 
-use super::{Design, KERNEL, LEVEL, MEM_BASE, REGISTER_BYTES, TOP, fill, memory_port, provenance};
+use super::{Design, KERNEL, LEVEL, MEM_BASE, REGISTER_BYTES, TOP, fill, provenance};
 use lampyris_boards::vendor::Host;
 use lampyris_isa::csr::{Access, CSRS};
 use std::fmt::Write as _;
@@ -97,22 +97,12 @@ fn verilog(design: &Design<'_>) -> String {
     text
 }
 
-/// Memory ports that the configuration does not use: inputs are zero, outputs stay open.
-fn idle(design: &Design<'_>) -> Vec<String> {
-    let used = memory_port(0);
-    let mut all = Vec::new();
-    for port in (design.board.config.axi_ports..2).map(memory_port) {
-        for like in &design.ports {
-            let Some(signal) = like.name.strip_prefix(&used) else {
-                continue;
-            };
-            all.push(match like.input {
-                true => format!("      .{port}{signal}({}'d0)", like.width),
-                false => format!("      .{port}{signal}()"),
-            });
-        }
-    }
-    all
+/// Ports that the configuration does not use: inputs are zero, outputs stay open.
+fn idle(design: &Design<'_>) -> impl Iterator<Item = String> {
+    design.idle.iter().map(|port| match port.input {
+        true => format!("      .{}({}'d0)", port.name, port.width),
+        false => format!("      .{}()", port.name),
+    })
 }
 
 /// The kernel for XRT: it starts and stops by its own registers, and what it reads and writes lies in

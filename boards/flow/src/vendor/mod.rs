@@ -29,6 +29,8 @@ use verilator_sys::source_tree;
 pub const TOP: &str = "top_axi";
 /// The generated module: what the vendor's tools know as kernel and as IP.
 pub const KERNEL: &str = "lampyris_kernel";
+/// Beginning of the names of memory ports.
+const MEMORY_PORT: &str = "m_axi_gmem";
 /// Offset of the register with the base of the accelerator's memory, 64 bits, low half first: see
 /// `rtl/soc/axi_base.sv`, which a test reads and writes at this offset.
 pub const MEM_BASE: u32 = 0x800;
@@ -80,10 +82,12 @@ pub fn project(board: &Board, rtl: &Path) -> Result<Project> {
     let header = fs::read_to_string(&top).map_err(Error::io("read", &top))?;
     let parsed =
         ports::of_module(&header, TOP).ok_or_else(|| Error::Ports { path: top.clone() })?;
+    let (ports, idle) = resolve(board, &parsed).ok_or(Error::Ports { path: top })?;
     let design = Design {
         board,
         vendor,
-        ports: resolve(board, &parsed).ok_or(Error::Ports { path: top })?,
+        ports,
+        idle,
         sources: sources.iter().map(|path| below(rtl, path)).collect(),
     };
     let mut files = kernel::files(&design);
@@ -105,6 +109,8 @@ struct Design<'a> {
     board: &'a Board,
     vendor: &'a Vendor,
     ports: Vec<Port>,
+    /// Ports of the top module that the configuration does not use.
+    idle: Vec<Port>,
     /// Sources as the project has them.
     sources: Vec<String>,
 }
@@ -116,12 +122,8 @@ impl Design<'_> {
 
     /// Memory ports that the configuration uses.
     fn memory_ports(&self) -> impl Iterator<Item = String> + use<> {
-        (0..self.board.config.axi_ports).map(memory_port)
+        (0..self.board.config.axi_ports).map(|index| format!("{MEMORY_PORT}{index}"))
     }
-}
-
-fn memory_port(index: u32) -> String {
-    format!("m_axi_gmem{index}")
 }
 
 /// The accelerator and what `top_axi` adds: no host link and memory controller of other boards.
@@ -140,19 +142,23 @@ fn below(rtl: &Path, path: &Path) -> String {
     format!("rtl/{}", rest.display())
 }
 
-/// The ports that a configuration uses, with their widths.
-fn resolve(board: &Board, parsed: &ports::Module) -> Option<Vec<Port>> {
+/// All ports with their widths: those that a configuration uses, and idle memory ports.
+fn resolve(board: &Board, parsed: &ports::Module) -> Option<(Vec<Port>, Vec<Port>)> {
     let parameters = board.config.parameters();
     let value = |name: &str| {
         let found = parameters.iter().find(|(n, _)| *n == name);
         found.map(|(_, value)| *value)
     };
-    let used = |name: &str| {
-        let idle = (board.config.axi_ports..2).any(|i| name.starts_with(&memory_port(i)));
-        !idle
+    let resolved = parsed.ports.iter().map(|port| port.resolve(&value));
+    let all: Vec<Port> = resolved.collect::<Option<_>>()?;
+    let used = |port: &Port| {
+        let Some(rest) = port.name.strip_prefix(MEMORY_PORT) else {
+            return true;
+        };
+        let index = rest.split('_').next().and_then(|index| index.parse().ok());
+        index.is_some_and(|index: u32| index < board.config.axi_ports)
     };
-    let ports = parsed.ports.iter().filter(|port| used(&port.name));
-    ports.map(|port| port.resolve(&value)).collect()
+    Some(all.into_iter().partition(used))
 }
 
 /// Replaces `@name@` by its value.

@@ -1,7 +1,7 @@
 //! Boards with a Zynq UltraScale+: a block design around the processors, and what Linux needs to load it.
 
 use super::{Design, KERNEL, fill, provenance};
-use lampyris_boards::vendor::Zynq;
+use lampyris_boards::vendor::{ZYNQ_PORTS, Zynq};
 
 type Files = (Vec<(String, String)>, Vec<String>, Vec<String>);
 
@@ -9,8 +9,9 @@ type Files = (Vec<(String, String)>, Vec<String>, Vec<String>);
 const REGISTERS: u64 = 0xa000_0000;
 
 /// Ports to the processors' memory that the accelerator's ports go to: number in the settings of the
-/// processors, name. The first and the third have ways of their own to the memory's controller (UG1085).
-const MEMORY_PORTS: [(&str, &str); 2] = [("2", "HP0"), ("4", "HP2")];
+/// processors, name. The first two have ways of their own to the memory's controller (UG1085).
+const MEMORY_PORTS: [(&str, &str); ZYNQ_PORTS as usize] =
+    [("2", "HP0"), ("4", "HP2"), ("3", "HP1"), ("5", "HP3")];
 
 pub(super) fn files(design: &Design<'_>, zynq: &Zynq) -> Files {
     let memory = &design.vendor.memory;

@@ -231,5 +231,25 @@ fn a_model_that_is_too_large_is_told_what_fits() {
         hint: --context 64 fits
     "#]],
     );
+    check(
+        folder.path(),
+        &[
+            "compile",
+            "tiny",
+            "--board",
+            "kv260",
+            "--bitstream",
+            "--seeds",
+            "2",
+            "-o",
+            "out",
+        ],
+        &expect![[r#"
+            exit code 2
+            --- stdout
+            --- stderr
+            error: --seed, --seeds, --jobs and --allow-missed-timing are of no use for kv260, which its vendor's tools place
+        "#]],
+    );
     assert!(!folder.path().join("out").exists());
 }

@@ -24,13 +24,13 @@ use verilator_sys::toolchain::Cache;
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Most placements to try until one meets the board's clock
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.0, requires = "bitstream")]
     seeds: u32,
     /// First seed
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.1, requires = "bitstream")]
     seed: u32,
     /// Placements at a time, each with one core and 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.2, requires = "bitstream")]
     jobs: u32,
     /// Also write a bundle whose design is too slow for the board's clock
     #[arg(long, requires = "bitstream")]
@@ -38,6 +38,22 @@ pub(super) struct Options {
     /// Folder for intermediate files and logs, kept [default: a temporary one, kept on failure]
     #[arg(long, value_name = "DIR", requires = "bitstream")]
     work: Option<PathBuf>,
+}
+
+/// What the options are when they are not given.
+const PLACEMENTS: (u32, u32, u32) = (4, 1, 1);
+
+impl Options {
+    /// Refuses options of placements, which only lampyris' own flow makes.
+    pub(super) fn without_placements(&self, board: &str) -> Result<()> {
+        if (self.seeds, self.seed, self.jobs) == PLACEMENTS && !self.allow_missed_timing {
+            return Ok(());
+        }
+        let text = format!(
+            "--seed, --seeds, --jobs and --allow-missed-timing are of no use for {board}, which its vendor's tools place"
+        );
+        Err(WrongUsage(text).into())
+    }
 }
 
 /// Compiles, builds, and writes the bundle.

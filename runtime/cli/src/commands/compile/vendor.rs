@@ -18,6 +18,7 @@ use std::path::Path;
 
 /// Compiles, emits, and writes the bundle.
 pub(super) fn run(args: &Args, board: &Board) -> Result<Compiled> {
+    args.build.without_placements(&board.name)?;
     let hardware = vendor::of(board)?;
     let rtl = default_rtl_root();
     let emitted = vendor::project(board, &rtl)?;
