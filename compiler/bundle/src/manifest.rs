@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the manifest's layout.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -114,6 +114,7 @@ pub struct Config {
     pub queue_depth: u32,
     pub weight_bits: u32,
     pub sparsity: u32,
+    pub mul_pack: u32,
     pub clock_khz: u32,
 }
 
@@ -134,6 +135,7 @@ macro_rules! convert {
                     queue_depth: c.queue_depth,
                     weight_bits: c.weight_bits,
                     sparsity: c.sparsity,
+                    mul_pack: c.mul_pack,
                     clock_khz: c.clock_khz,
                 }
             }
