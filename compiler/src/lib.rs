@@ -14,6 +14,7 @@ pub mod image;
 pub mod lower;
 pub mod pack;
 pub mod program;
+pub mod ring;
 pub mod schedule;
 
 mod contents;

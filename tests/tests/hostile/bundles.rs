@@ -42,6 +42,7 @@ fn manifest(program_bytes: u64) -> Manifest {
         entries: [("decode".into(), 0), ("prefill".into(), 1)].into(),
         prefill_tokens: 2,
         context: 8,
+        ring: None,
         regions: vec![
             region(RegionKind::Program, 0, program_bytes),
             region(RegionKind::Weights, 0x10_0000, 64),
