@@ -211,12 +211,7 @@ pub const SCALE_TURNS: usize = 4;
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
-pub fn plan(
-    spec: &ModelSpec,
-    hw: &HwConfig,
-    kept: Positions,
-    span: usize,
-) -> Result<Buffers> {
+pub fn plan(spec: &ModelSpec, hw: &HwConfig, kept: Positions, span: usize) -> Result<Buffers> {
     let mut tokens = hw.max_tokens as usize;
     loop {
         let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;

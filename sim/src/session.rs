@@ -168,7 +168,10 @@ impl<'a> Session<'a> {
                 "compile with a longer --context, or with --ring to go on past it; or ask for fewer tokens",
             ),
             Some(ring) => (
-                format!("{wanted} positions, the program has angles for {}", ring.positions),
+                format!(
+                    "{wanted} positions, the program has angles for {}",
+                    ring.positions
+                ),
                 "begin a new conversation",
             ),
         };

@@ -25,7 +25,9 @@ fn tiny() -> Imported {
 
 fn text(model: &Imported, count: usize) -> Vec<u32> {
     let vocab = model.spec().vocab_size as u32;
-    (0..count as u32).map(|i| (i * i * 7 + 13) % vocab).collect()
+    (0..count as u32)
+        .map(|i| (i * i * 7 + 13) % vocab)
+        .collect()
 }
 
 fn ring(config: HwConfig, context: usize, sinks: usize) -> Options {
@@ -73,7 +75,11 @@ fn within_the_cache_a_ring_gives_the_same_bits() {
         let text = text(&model, CONTEXT);
         let run = |options: &Options| {
             let dir = compiled(&model, options);
-            bits(&logits(&dir.bundle, &mut checked_model(&dir.bundle), &parts(&text, 19)))
+            bits(&logits(
+                &dir.bundle,
+                &mut checked_model(&dir.bundle),
+                &parts(&text, 19),
+            ))
         };
         let plain = run(&Options::new(HwConfig::BASE, CONTEXT));
         let found = run(&ring(HwConfig::BASE, CONTEXT, sinks));
@@ -91,7 +97,9 @@ fn expected(context: usize, sinks: usize, text: &[u32]) -> Vec<Vec<f32>> {
     };
     let mut all = Vec::new();
     let mut engine = Engine::open("tiny", options).unwrap();
-    engine.logits(text, &mut |_, row| all.push(row.to_vec())).unwrap();
+    engine
+        .logits(text, &mut |_, row| all.push(row.to_vec()))
+        .unwrap();
     all
 }
 
@@ -99,7 +107,12 @@ fn expected(context: usize, sinks: usize, text: &[u32]) -> Vec<Vec<f32>> {
 fn error(found: &[f32], expected: &[f32]) -> f64 {
     let mean = expected.iter().map(|&v| f64::from(v)).sum::<f64>() / expected.len() as f64;
     let power = |sum: f64| sum.sqrt();
-    let spread = power(expected.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum());
+    let spread = power(
+        expected
+            .iter()
+            .map(|&v| (f64::from(v) - mean).powi(2))
+            .sum(),
+    );
     let pairs = found.iter().zip(expected);
     power(pairs.map(|(&a, &b)| f64::from(a - b).powi(2)).sum()) / spread
 }
@@ -118,9 +131,18 @@ fn past_the_cache_the_accelerator_follows_the_engine_for_cpus() {
         let dir = compiled(&model, &ring(config, CONTEXT, sinks));
         let mut device = checked_model(&dir.bundle);
         let found = logits(&dir.bundle, &mut device, &parts(&text, 1));
-        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let error = error(found, expected);
-            assert!(error < 0.06, "{sinks} sinks, position {i}: {error}");
+        let errors = found.iter().zip(&expected).map(|(f, e)| error(f, e));
+        let (within, past): (Vec<_>, Vec<_>) = errors.enumerate().partition(|e| e.0 < CONTEXT);
+        // The engine rounds activations and cache, too; the ring must add nothing to that. Sinks
+        // at their true distance would: errors of 0.02 to 0.05 on average, up to 0.25.
+        for errors in [within, past] {
+            let mean = errors.iter().map(|e| e.1).sum::<f64>() / errors.len() as f64;
+            assert!(mean < 0.01, "{sinks} sinks: {mean} on average");
+            let worst = errors.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            assert!(
+                worst.1 < 0.04,
+                "{sinks} sinks: position and error {worst:?}"
+            );
         }
     }
 }
@@ -132,7 +154,11 @@ fn calls_of_any_size_and_both_schedules_give_the_same_bits() {
     let cuts = [1, 30, 43, 59, 60, 91, 130, 131, LENGTH];
     let options = ring(HwConfig::BASE, CONTEXT, 4);
     let dir = compiled(&model, &options);
-    let single = logits(&dir.bundle, &mut checked_model(&dir.bundle), &parts(&text, 1));
+    let single = logits(
+        &dir.bundle,
+        &mut checked_model(&dir.bundle),
+        &parts(&text, 1),
+    );
     let single: Vec<_> = cuts.iter().map(|cut| single[cut - 1].clone()).collect();
     let starts = std::iter::once(0).chain(cuts);
     let chunks: Vec<&[u32]> = starts.zip(cuts).map(|(from, to)| &text[from..to]).collect();
@@ -143,7 +169,11 @@ fn calls_of_any_size_and_both_schedules_give_the_same_bits() {
         ..options
     };
     let spilled = compiled(&model, &options);
-    let found = logits(&spilled.bundle, &mut checked_model(&spilled.bundle), &chunks);
+    let found = logits(
+        &spilled.bundle,
+        &mut checked_model(&spilled.bundle),
+        &chunks,
+    );
     assert!(bits(&found) == bits(&single), "layer by layer");
 }
 
@@ -179,7 +209,10 @@ fn three_times_around_the_ring_in_lockstep() {
 fn angles_stay_right_up_to_the_last_position() {
     let model = tiny();
     let options = ring(HwConfig::BASE, CONTEXT, 4);
-    let rope = lampyris_compiler::plan(&model, &options).unwrap().buffers.rope;
+    let rope = lampyris_compiler::plan(&model, &options)
+        .unwrap()
+        .buffers
+        .rope;
     let dir = compiled(&model, &options);
     let bundle = &dir.bundle;
     let last = bundle.manifest.ring.unwrap().positions as usize - 1;
@@ -236,7 +269,9 @@ fn a_ring_is_rewound_only_as_far_as_it_remembers() {
 fn what_cannot_be_a_ring_is_refused() {
     let refused = |model: &Imported, context, sinks| {
         let options = ring(HwConfig::BASE, context, sinks);
-        let error = lampyris_compiler::plan(model, &options).unwrap_err().to_string();
+        let error = lampyris_compiler::plan(model, &options)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("\nhint: "), "{error}");
         error
     };

@@ -170,7 +170,12 @@ impl Emitter<'_> {
             n: dim,
             ..Quant::default()
         };
-        self.unit(quantize, vec![all(to)], vec![all_blocks(blocks)], "attention");
+        self.unit(
+            quantize,
+            vec![all(to)],
+            vec![all_blocks(blocks)],
+            "attention",
+        );
     }
 
     /// Scores of a group's heads with the sinks, whole row groups of them.

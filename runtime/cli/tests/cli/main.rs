@@ -9,6 +9,7 @@ mod chat;
 mod process;
 #[path = "../program/mod.rs"]
 mod program;
+mod ring;
 mod run;
 mod serve;
 
@@ -578,7 +579,7 @@ fn a_full_cache_ends_the_text_and_not_the_command() {
         --- stderr
         error: start: 57 positions, the cache has 24
 
-        hint: compile with a longer --context, or ask for fewer tokens
+        hint: compile with a longer --context, or with --ring to go on past it; or ask for fewer tokens
     "#]],
     );
 }
