@@ -144,8 +144,8 @@ pub struct Buffers {
 /// Positions that are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Positions {
-    /// Slots of the KV cache.
-    pub context: usize,
+    /// Slots of the KV cache that a token sees at most.
+    pub visible: usize,
     /// Sinks, if the cache is a ring.
     pub sinks: Option<usize>,
 }
@@ -253,7 +253,7 @@ fn plan_for(
     scale_turns: usize,
     span: usize,
 ) -> Buffers {
-    let context = kept.context;
+    let context = kept.visible;
     let mut b = Buffers {
         tokens: tokens as u32,
         cache_scale: vec![Vector::default(); scale_turns],
@@ -381,7 +381,7 @@ fn plan_ring(
 }
 
 fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, kept: Positions, span: usize) {
-    let context = kept.context;
+    let context = kept.visible;
     let tokens = b.tokens as usize;
     let mut xbuf = Bump { next: 0, top: 0 };
     let group = widest(spec, |l| group_rows(l, hw)).max(1);

@@ -9,6 +9,7 @@ mod attention;
 mod ends;
 mod ffn;
 mod linear;
+mod mask;
 mod norm;
 mod ring;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::image::{Floats, Image, Run};
 use crate::program::{Node, Region, UnitOp};
 use crate::ring::Ring;
-use lampyris_bundle::Schedule;
+use lampyris_bundle::{Mask, Schedule};
 use lampyris_import::arch::{LayerSpec, ModelSpec};
 use lampyris_isa::format::{BLOCK, TILE_ROWS, tile_bytes};
 use lampyris_isa::insn::{Alu, Halt, LdV, Vop};
@@ -95,6 +96,40 @@ pub(crate) mod reg {
     pub(crate) const TABLE_HIGH: u8 = ROW;
     /// Byte offset in the rotary table of the place where queries meet the sinks.
     pub(crate) const TABLE_SINKS: u8 = ROW_SCALE;
+
+    /// Registers of the two visible runs of a masked cache.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Runs {
+        /// Chunks of the first run.
+        pub(crate) first: u8,
+        /// Byte offset of the second, the window.
+        pub(crate) from: u8,
+        /// Chunks of the window.
+        pub(crate) chunks: u8,
+        /// Tiles of both.
+        pub(crate) tiles: u8,
+    }
+
+    /// Keys of a head. With a mask, registers of the spilled schedule and of the embedding serve.
+    pub(crate) const KEYS: Runs = Runs {
+        first: SPILL_BYTE,
+        from: SPILL_COUNT,
+        chunks: KEY_CHUNKS,
+        tiles: KEY_GROUPS,
+    };
+    /// A row group of values.
+    pub(crate) const VALUES: Runs = Runs {
+        first: FIRST_SLOT,
+        from: SLOT,
+        chunks: VALUE_CHUNKS,
+        tiles: VALUE_BLOCKS,
+    };
+    /// Value scales of the first run: words.
+    pub(crate) const FIRST_SCALES: u8 = TOKEN;
+    /// Byte offset of the window's value scales.
+    pub(crate) const WINDOW_SCALES: u8 = ROW;
+    /// Positions in the window.
+    pub(crate) const WINDOW_LEN: u8 = SPILL_WORD;
 }
 
 /// Functions of the register arithmetic instruction.
@@ -229,6 +264,8 @@ pub struct Lowering<'a> {
     pub schedule: Schedule,
     /// The cache as a ring, if it is one.
     pub ring: Option<&'a Ring>,
+    /// Which blocks of the cache tokens see; all if `None`.
+    pub mask: Option<Mask>,
 }
 
 /// Emits one entry point.

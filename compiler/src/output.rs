@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{self, Image, Item, WEIGHTS_BASE};
 use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
+use crate::mask;
 use crate::pack::{self, Requantized};
 use crate::program::Code;
 use crate::ring::Ring;
@@ -13,7 +14,7 @@ use crate::schedule::schedule;
 use crate::spill::spill;
 use lampyris_bundle::manifest::{DebugTable, Manifest, Model as ModelEntry, SCHEMA_VERSION};
 use lampyris_bundle::writer::Writer;
-use lampyris_bundle::{Content, Region, RegionKind, Ring as RingEntry, Schedule, names};
+use lampyris_bundle::{Content, Mask, Region, RegionKind, Ring as RingEntry, Schedule, names};
 use lampyris_import::Model;
 use lampyris_isa::format::TILE_ROWS;
 use lampyris_isa::insn::INSN_BYTES;
@@ -33,6 +34,8 @@ pub struct Options {
     /// First positions that a ring cache never forgets; `None` makes no ring: texts end when the
     /// cache is full.
     pub sinks: Option<usize>,
+    /// Blocks of the cache that tokens see; all if `None`.
+    pub mask: Option<Mask>,
 }
 
 impl Options {
@@ -43,6 +46,7 @@ impl Options {
             context,
             schedule: Schedule::default(),
             sinks: None,
+            mask: None,
         }
     }
 }
@@ -191,8 +195,11 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         .map(|sinks| Ring::new(spec, options.context, sinks))
         .transpose()?;
     let image = image::plan(model, &options.config, options.context, ring.as_ref())?;
+    if let Some(mask) = options.mask {
+        mask::check(mask, ring.is_some(), options.schedule)?;
+    }
     let kept = buffers::Positions {
-        context: options.context,
+        visible: mask::visible(options.mask, options.context),
         sinks: ring.map(|ring| ring.sinks),
     };
     let buffers = buffers::plan(spec, &options.config, kept, image.span())?;
@@ -212,6 +219,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         data: &data,
         schedule: options.schedule,
         ring: ring.as_ref(),
+        mask: options.mask,
     };
     lowering.check()?;
     let mut code = Code::default();
@@ -342,6 +350,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
         ring: plan.ring,
+        attention_mask: options.mask,
         regions: plan.regions.clone(),
         files: Vec::new(),
     })

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// The cache is a ring that goes on past its positions; without, it ends when it is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<Ring>,
+    /// Blocks of the cache that tokens see; without, all up to their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_mask: Option<Mask>,
     /// DRAM regions, in address order, without overlap.
     pub regions: Vec<Region>,
     /// The bitstream that runs the program; a directory for simulation has none.
@@ -162,6 +165,19 @@ pub enum RegionKind {
     Kv,
     /// Homes of the words of vector memory; only in spilled schedules.
     Activations,
+}
+
+/// Tokens of a block of a [`Mask`].
+pub const MASK_BLOCK: u32 = 64;
+
+/// A block-sparse attention mask: tokens see the first blocks of a text, and those up to their own.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// Blocks at the beginning that all see.
+    pub first: u32,
+    /// Blocks that end with a token's own.
+    pub window: u32,
 }
 
 /// A KV cache for texts without end: the first positions, the sinks, keep their slots, and the

@@ -12,7 +12,7 @@ use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
 
 /// Tile header selector: no header.
-const NO_HEADER: u8 = 1;
+pub(super) const NO_HEADER: u8 = 1;
 
 /// Heads that share keys and values, as many as one product takes.
 #[derive(Clone, Copy)]
@@ -44,6 +44,9 @@ impl Emitter<'_> {
             self.alu_reg(alu::ADD, reg::TOKEN_POS, reg::POS, reg::INDEX, label);
         } else {
             self.alu_imm(alu::ADD, reg::TOKEN_POS, reg::POS, 0, label);
+        }
+        if self.mask_registers(run, label) {
+            return self.own_registers(run);
         }
         let (slot, seen) = self.slot_registers(label);
         self.alu_imm(alu::ADD, reg::LEN, seen, 1, label);
@@ -347,12 +350,9 @@ impl Emitter<'_> {
             rows: 1,
             ..LdW::default()
         };
-        self.unit(
-            keys,
-            vec![Region::dram(cache.keys(group.kv_head), cache.key_bytes)],
-            vec![],
-            "attn_scores",
-        );
+        let stored = Region::dram(cache.keys(group.kv_head), cache.key_bytes);
+        let keys = self.first_blocks(keys, stored, "attn_scores");
+        self.unit(keys, vec![stored], vec![], "attn_scores");
         let product = Mm {
             rgroups: reg::KEY_GROUPS,
             x: (b.xb_q.at as usize + group.first * kblocks) as u16,
@@ -389,12 +389,9 @@ impl Emitter<'_> {
             dst: value_scale.at,
             ..LdV::default()
         };
-        self.unit(
-            load,
-            vec![Region::dram(cache.scales(group.kv_head), cache.scale_bytes)],
-            vec![all(value_scale)],
-            label,
-        );
+        let stored = Region::dram(cache.scales(group.kv_head), cache.scale_bytes);
+        let load = self.first_scales(load, stored, value_scale);
+        self.unit(load, vec![stored], vec![all(value_scale)], label);
         let Softmax {
             max,
             shift,
@@ -481,6 +478,9 @@ impl Emitter<'_> {
 
     /// attn = values p for the heads of a group.
     fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
+        if self.cx.mask.is_some() {
+            return self.masked_values(run, cache, group);
+        }
         let b = self.cx.buffers;
         let dim = run.spec.head_dim_v;
         let attn = attn_vector(b.attn, run);
@@ -562,13 +562,13 @@ fn strided(v: Vector, width: usize) -> Vector {
     }
 }
 
-fn attn_vector(v: Vector, run: &Run) -> Vector {
+pub(super) fn attn_vector(v: Vector, run: &Run) -> Vector {
     strided(v, run.spec.attn_width())
 }
 
 /// The words of a group's heads in the attention result, of the token that the instructions
 /// around are for.
-fn heads(attn: Vector, group: Group, dim: usize) -> Region {
+pub(super) fn heads(attn: Vector, group: Group, dim: usize) -> Region {
     Region::vmem(
         attn.at + (group.first * dim) as u32,
         (group.rows * dim) as u32,

@@ -43,6 +43,7 @@ fn manifest(program_bytes: u64) -> Manifest {
         prefill_tokens: 2,
         context: 8,
         ring: None,
+        attention_mask: None,
         regions: vec![
             region(RegionKind::Program, 0, program_bytes),
             region(RegionKind::Weights, 0x10_0000, 64),

@@ -9,7 +9,7 @@ use super::{JSON_SCHEMA, Target};
 use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
 use clap::ValueEnum;
-use lampyris_bundle::Ring;
+use lampyris_bundle::{Mask, Ring};
 use lampyris_compiler::{Compiled, Schedule, Tokenization};
 use lampyris_import::saved::TextTools;
 use serde_json::json;
@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// First tokens that a ring never forgets
     #[arg(long, value_name = "N", default_value_t = 4, requires = "ring")]
     sinks: usize,
+    /// Tokens see only the first F blocks of 64 tokens and the last W, their own included; others
+    /// are neither loaded nor multiplied
+    #[arg(long, value_name = "first:F,window:W", value_parser = parse_mask)]
+    attention_mask: Option<Mask>,
     /// Also build the board's bitstream and write everything as one bundle
     #[arg(long)]
     bitstream: bool,
@@ -45,6 +49,19 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn parse_mask(text: &str) -> Result<Mask, String> {
+    let blocks = |part: &str, name: &str| part.strip_prefix(name)?.parse().ok();
+    let parsed = text.split_once(',').and_then(|(first, window)| {
+        Some(Mask {
+            first: blocks(first, "first:")?,
+            window: blocks(window, "window:")?,
+        })
+    });
+    parsed.ok_or_else(|| {
+        "expected numbers of blocks of 64 tokens, such as first:1,window:4".to_owned()
+    })
 }
 
 /// [`Schedule`] as an argument.
@@ -120,6 +137,7 @@ fn compile(args: &Args, output: &Path) -> Result<Compiled> {
     let options = lampyris_compiler::Options {
         schedule: args.schedule.into(),
         sinks: args.ring.then_some(args.sinks),
+        mask: args.attention_mask,
         ..args.target.options(&model)?
     };
     let json = TextTools::from_model_file(model.file())?.to_json()?;

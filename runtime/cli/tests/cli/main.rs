@@ -3,13 +3,13 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p lampyris` rewrites the expected texts.
 
+mod attention;
 mod bench;
 mod boards;
 mod chat;
 mod process;
 #[path = "../program/mod.rs"]
 mod program;
-mod ring;
 mod run;
 mod serve;
 
