@@ -250,6 +250,35 @@ mod tests {
     }
 
     #[test]
+    fn weight_loads_of_one_product_move_together_and_count_as_one() {
+        let items = vec![
+            item("ld.w count=1", vec![], vec![]),
+            item("ld.w count=2", vec![], vec![]),
+            item("mv groups=1", vec![], vec![]),
+            item("ld.w count=3", vec![], vec![]),
+            item("ld.w count=4", vec![], vec![]),
+            item("mv groups=2", vec![], vec![]),
+            item("ld.w count=5", vec![], vec![]),
+            item("mv groups=3", vec![], vec![]),
+        ];
+        // A queue of four holds the loads of two products before the first is dispatched, and a
+        // third's not before that.
+        assert_eq!(
+            text(&hoist_loads(items, 4)),
+            [
+                "ld.w count=1",
+                "ld.w count=2",
+                "ld.w count=3",
+                "ld.w count=4",
+                "mv groups=1",
+                "ld.w count=5",
+                "mv groups=2",
+                "mv groups=3"
+            ]
+        );
+    }
+
+    #[test]
     fn a_load_that_waits_for_its_group_stays_ahead_of_what_changes_its_register() {
         let v = Region::vmem(0, 8);
         let items = vec![

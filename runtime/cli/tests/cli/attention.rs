@@ -79,20 +79,28 @@ fn masks_are_part_of_the_program_and_wrong_ones_are_refused() {
     let value = json(&lampyris(path, &compile("first:1,window:2")));
     let found = &value["manifest"]["attention_mask"];
     assert_eq!(*found, serde_json::json!({"first": 1, "window": 2}));
-    check(path, &compile("first:1,window:0"), &expect![[r#"
+    check(
+        path,
+        &compile("first:1,window:0"),
+        &expect![[r#"
         exit code 1
         --- stdout
         --- stderr
         error: --attention-mask: a window of 0 blocks: tokens would not see themselves
 
         hint: give a window of at least one block, such as first:1,window:4
-    "#]]);
-    check(path, &compile("window:2"), &expect![[r#"
+    "#]],
+    );
+    check(
+        path,
+        &compile("window:2"),
+        &expect![[r#"
         exit code 2
         --- stdout
         --- stderr
         error: invalid value 'window:2' for '--attention-mask <first:F,window:W>': expected numbers of blocks of 64 tokens, such as first:1,window:4
 
         For more information, try '--help'.
-    "#]]);
+    "#]],
+    );
 }
