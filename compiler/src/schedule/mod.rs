@@ -242,9 +242,11 @@ mod tests {
         for insn in insns.iter().filter(|insn| insn.unit() != Unit::Sys) {
             let u = insn.unit() as usize;
             let mask = |field| insn.field(field).unwrap_or(0);
-            for v in 0..4 {
-                sum[u][v] += (mask("post") >> v & 1) as i32;
-                sum[v][u] -= (mask("wait") >> v & 1) as i32;
+            let (post, wait) = (mask("post"), mask("wait"));
+            for v in [0, 1, 2, 3] {
+                let bit = |mask: u64| (mask >> v & 1) as i32;
+                sum[u][v] += bit(post);
+                sum[v][u] -= bit(wait);
             }
         }
         sum

@@ -61,6 +61,10 @@ impl Claim {
 
 const HUMMINGBIRD: &str = "Hummingbird, KV260, DDR4 (ICCAD 2025)";
 const FLIGHTLLM: &str = "FlightLLM, U280, HBM, claimed (arXiv 2401.03868)";
+const FLIGHTLLM_LAYERS: &str = "FlightLLM, layer by layer (same, section 6)";
+const FLIGHTLLM_CHIP: &str = "FlightLLM, 35.6 % to 65.9 % by on-chip decode (same, section 6)";
+const FLIGHTLLM_STRAIGHT: &str = "FlightLLM, programs for every length (same, section 5)";
+const FLIGHTLLM_BUCKETS: &str = "FlightLLM, in buckets (same, section 5)";
 const FLIGHTLLM_SPARSE: &str = "FlightLLM, gain of sparsity and sparse chain (same, section 6)";
 const FLIGHTLLM_LENGTHS: &str = "FlightLLM, 3.25 GB for all lengths to 2,048 (same, section 5)";
 
@@ -86,11 +90,35 @@ const CLAIMS: &[Claim] = &[
         "ddr4-2400 at 1024: share of the pins' peak, with the DRAM model",
     )
     .beside(65.9, FLIGHTLLM),
+    claim(
+        Bench::Schedules,
+        "layer by layer: weights and KV cache, of what the port could carry",
+    )
+    .beside(35.6, FLIGHTLLM_LAYERS),
+    claim(
+        Bench::Schedules,
+        "fused: weights and KV cache, of what the port could carry",
+    )
+    .beside(65.9, FLIGHTLLM),
+    claim(Bench::Schedules, "gain in share").beside(65.9 / 35.6, FLIGHTLLM_CHIP),
+    claim(Bench::Schedules, "fused: bytes of activations").less_is_better(),
     claim(Bench::Formats, "decode, 2:4 against dense 4-bit").beside(1.15, FLIGHTLLM_SPARSE),
     claim(Bench::Formats, "decode, 4:16 against dense 4-bit").beside(1.15, FLIGHTLLM_SPARSE),
     claim(Bench::Formats, "GEMM, 2:4 against dense 4-bit"),
     claim(Bench::Prefill, "prompt of 256 tokens: multipliers busy"),
     claim(Bench::Prefill, "tokens 241 to 256: multipliers busy"),
+    claim(
+        Bench::Lengths,
+        "LLaMA-2-7B, lengths 1-2048: straight-line, both",
+    )
+    .beside(1.67e12, FLIGHTLLM_STRAIGHT)
+    .less_is_better(),
+    claim(Bench::Lengths, "LLaMA-2-7B, lengths 1-2048: buckets, both")
+        .beside(4.77e9, FLIGHTLLM_BUCKETS)
+        .less_is_better(),
+    claim(Bench::Lengths, "LLaMA-2-7B, lengths 1-2048: ours, both")
+        .beside(3.25e9, FLIGHTLLM_LENGTHS)
+        .less_is_better(),
     claim(Bench::Scale, "LLaMA-2-7B shape: program for all lengths")
         .beside(3.25e9 / 1024.0, FLIGHTLLM_LENGTHS)
         .less_is_better(),
