@@ -3,7 +3,8 @@
 //!
 //! Host interface. Token ids lie in the tokens region; r1 = number of tokens, r2 = position of
 //! the first, r3 = 1 if logits are wanted (otherwise the call ends after the last layer),
-//! r4 = 1 if they are to be stored, r7 = slot of the first position if the cache is a ring. At halt r1 is the most likely next token (if r3 was 1).
+//! r4 = 1 if they are to be stored, r7 = slot of the first position if the cache is a ring. At halt
+//! r1 is the most likely next token (if r3 was 1).
 
 mod attention;
 mod ends;

@@ -11,6 +11,7 @@ use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Session, Want, memory};
 use lampyris_sim::{Check, Counters, Limits, Memory, Model};
+use lampyris_tests::small::{self, non_uniform_llama, opt, qwen2};
 use lampyris_tests::{CompiledDir, compile_with};
 
 const CONTEXT: usize = 420;
@@ -124,6 +125,32 @@ fn the_accelerator_follows_the_reference_with_the_same_mask() {
             apart > 0.06,
             "{mask:?}: {apart} from the text without a mask"
         );
+    }
+}
+
+#[test]
+fn every_architecture_takes_a_mask() {
+    for (name, model) in [
+        ("non-uniform llama", non_uniform_llama()),
+        ("qwen2", qwen2()),
+        ("opt", opt()),
+    ] {
+        // The second block does not see the first.
+        let text = text(&model, small::CONTEXT);
+        let reference = Reference::new(&model).unwrap();
+        let mut session = reference.session();
+        session.hide(hides::<0, 1>);
+        let expected = session.prefill(&text).unwrap();
+        for (_, config) in HwConfig::NAMED {
+            let options = Options {
+                context: text.len(),
+                ..masked(config, Some((0, 1)))
+            };
+            let dir = compiled(&model, &options);
+            let found = logits(&dir.bundle, &text, &[text.len() - 1, text.len()]);
+            let error = error(&found[1], &expected);
+            assert!(error < 0.06, "{name}: {error}");
+        }
     }
 }
 
