@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p lampyris` rewrites the expected texts.
 
+mod attention;
 mod bench;
 mod boards;
 mod chat;
@@ -578,7 +579,7 @@ fn a_full_cache_ends_the_text_and_not_the_command() {
         --- stderr
         error: start: 57 positions, the cache has 24
 
-        hint: compile with a longer --context, or ask for fewer tokens
+        hint: compile with a longer --context, or with --ring to go on past it; or ask for fewer tokens
     "#]],
     );
 }

@@ -306,11 +306,7 @@ mod tests {
         let board = Board::open("ulx3s-85f").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let model = lampyris_import::open("tiny").unwrap();
-        let options = Options {
-            config: board.config,
-            context: 64,
-            schedule: Default::default(),
-        };
+        let options = Options::new(board.config, 64);
         let text = Tokenization { json: "{}".into() };
         let target = folder.path().join("tiny");
         let compiled = lampyris_compiler::compile(&model, &text, &options, &target, &mut |_, _| {});
