@@ -452,7 +452,7 @@ fn compile() {
               }
             ],
             "schedule": "fused",
-            "schema_version": 3
+            "schema_version": 4
           },
           "output": "out",
           "requantized": [],
