@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the report is this program's result")]
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use lampyris_compiler::{Mask, Options};
 use lampyris_import::Model as Imported;
 use lampyris_isa::HwConfig;
@@ -40,12 +40,23 @@ struct Args {
     /// Tokens of the prompt under masks
     #[arg(long, default_value_t = 1024)]
     prompt: usize,
-    /// Leave out the perplexities, which take minutes
-    #[arg(long)]
-    fast: bool,
+    /// Measure this alone
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// Parts of the bench.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A decode step of a ring
+    Ring,
+    /// Perplexity of a ring
+    Quality,
+    /// Prompts under masks
+    Masks,
 }
 
 fn main() -> Result<()> {
@@ -65,11 +76,16 @@ fn main() -> Result<()> {
     );
     let model = lampyris_import::open(&model_path()?)?;
     let mut figures = Figures::default();
-    ring_cost(&model, &text, &mut figures)?;
-    if !args.fast {
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Ring) {
+        ring_cost(&model, &text, &mut figures)?;
+    }
+    if wanted(Part::Quality) {
         ring_quality(&model, &text[..args.text], &mut figures)?;
     }
-    masks(&model, &text[..args.prompt], &mut figures)?;
+    if wanted(Part::Masks) {
+        masks(&model, &text[..args.prompt], &mut figures)?;
+    }
     println!("{}", figures.table());
     if let Some(file) = &args.json {
         figures.write_json(file, &json!({ "text": args.text, "prompt": args.prompt }))?;
