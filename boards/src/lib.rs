@@ -245,6 +245,7 @@ accel!(
     icache_lines,
     queue_depth,
     sparsity,
+    mul_pack,
     clock_khz
 );
 

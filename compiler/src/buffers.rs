@@ -30,6 +30,23 @@ pub struct Softmax {
     pub inverse: Vector,
 }
 
+/// What only a ring cache needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingBuffers {
+    /// Rotary factors of the table's multiple below the current position.
+    pub high: Vector,
+    /// Products of those with the cosines of the rest, then with its sines.
+    pub mixed: [Vector; 2],
+    /// Rotary factors at which queries meet the sinks.
+    pub rope: Vector,
+    /// Queries that are rotated by them, one token.
+    pub q: Vector,
+    /// Their scores with the sinks, two groups in turn; `stride` is a head's.
+    pub scores: [Vector; 2],
+    /// Those queries quantized; `stride` is a head's.
+    pub xb_q: Blocks,
+}
+
 /// Blocks in the activation buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
@@ -62,6 +79,8 @@ pub struct Buffers {
     pub bias: [Vector; 6],
     /// Rotary factors of one token: cosines, then signed sines.
     pub rope: Vector,
+    /// On-chip memory of a ring cache; empty without one.
+    pub ring: RingBuffers,
     /// Residual stream.
     pub x: Vector,
     /// Normed input and results of linear layers that go to the residual stream.
@@ -120,6 +139,15 @@ pub struct Buffers {
     pub xb_p: [Blocks; 2],
     /// Blocks of the activation buffer in use.
     pub xbuf_blocks: u32,
+}
+
+/// Positions that are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Positions {
+    /// Slots of the KV cache that a token sees at most.
+    pub visible: usize,
+    /// Sinks, if the cache is a ring.
+    pub sinks: Option<usize>,
 }
 
 /// Largest value over the layers.
@@ -183,16 +211,16 @@ pub const SCALE_TURNS: usize = 4;
 ///
 /// # Errors
 /// Not even one token fits; the error says which buffer and by how much.
-pub fn plan(spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) -> Result<Buffers> {
+pub fn plan(spec: &ModelSpec, hw: &HwConfig, kept: Positions, span: usize) -> Result<Buffers> {
     let mut tokens = hw.max_tokens as usize;
     loop {
         let fits = |b: &Buffers| b.vmem_words <= hw.vmem_words && b.xbuf_blocks <= hw.xbuf_blocks;
-        let with = |turns| plan_for(spec, hw, context, tokens, turns, span);
+        let with = |turns| plan_for(spec, hw, kept, tokens, turns, span);
         if let Some(plan) = (2..=SCALE_TURNS).map(with).rev().find(fits) {
             return Ok(plan);
         }
         if tokens == 1 {
-            return Err(too_large(&plan_for(spec, hw, context, 1, 2, span), hw));
+            return Err(too_large(&plan_for(spec, hw, kept, 1, 2, span), hw));
         }
         tokens -= 1;
     }
@@ -220,11 +248,12 @@ fn too_large(plan: &Buffers, hw: &HwConfig) -> Error {
 fn plan_for(
     spec: &ModelSpec,
     hw: &HwConfig,
-    context: usize,
+    kept: Positions,
     tokens: usize,
     scale_turns: usize,
     span: usize,
 ) -> Buffers {
+    let context = kept.visible;
     let mut b = Buffers {
         tokens: tokens as u32,
         cache_scale: vec![Vector::default(); scale_turns],
@@ -232,9 +261,13 @@ fn plan_for(
     };
     let mut vmem = Bump { next: 0, top: 0 };
     plan_shared(&mut b, &mut vmem, spec, hw, tokens);
+    if kept.sinks.is_some() {
+        b.ring.rope = vmem.vector(2, widest(spec, |l| l.head_dim_k));
+    }
     // Phases that never overlap in time share the words from here on.
     let phase = vmem.next;
     plan_attention(&mut b, &mut vmem, spec, hw, context, tokens);
+    plan_ring(&mut b.ring, &mut vmem, spec, hw, kept.sinks);
     vmem.next = phase;
     let ffn = widest(spec, |l| l.ffn_dim.next_multiple_of(TILE_ROWS));
     b.up = vmem.vector(tokens, ffn);
@@ -248,7 +281,7 @@ fn plan_for(
     vmem.next = phase;
     b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
     b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
-    plan_blocks(&mut b, spec, hw, context, span);
+    plan_blocks(&mut b, spec, hw, kept, span);
     b
 }
 
@@ -326,7 +359,29 @@ fn plan_attention(
     }
 }
 
-fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize, span: usize) {
+/// Words of a ring beside those of attention.
+fn plan_ring(
+    ring: &mut RingBuffers,
+    vmem: &mut Bump,
+    spec: &ModelSpec,
+    hw: &HwConfig,
+    sinks: Option<usize>,
+) {
+    let Some(sinks) = sinks else { return };
+    let head = widest(spec, |l| l.head_dim_k);
+    ring.high = vmem.vector(2, head);
+    for mixed in &mut ring.mixed {
+        *mixed = vmem.vector(2, head);
+    }
+    ring.q = vmem.vector(1, widest(spec, LayerSpec::q_width));
+    let group = widest(spec, |l| group_rows(l, hw)).max(1);
+    for scores in &mut ring.scores {
+        *scores = vmem.vector(group, sinks.next_multiple_of(TILE_ROWS));
+    }
+}
+
+fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, kept: Positions, span: usize) {
+    let context = kept.visible;
     let tokens = b.tokens as usize;
     let mut xbuf = Bump { next: 0, top: 0 };
     let group = widest(spec, |l| group_rows(l, hw)).max(1);
@@ -336,6 +391,9 @@ fn plan_blocks(b: &mut Buffers, spec: &ModelSpec, hw: &HwConfig, context: usize,
     let head_k = blocks(widest(spec, |l| l.head_dim_k));
     let head_v = blocks(widest(spec, |l| l.head_dim_v));
     b.xb_q = xbuf.blocks(widest(spec, |l| l.n_heads), head_k, 1);
+    if kept.sinks.is_some() {
+        b.ring.xb_q = xbuf.blocks(widest(spec, |l| l.n_heads), head_k, 1);
+    }
     b.xb_k = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_k, 1);
     b.xb_v = xbuf.blocks(widest(spec, |l| l.n_kv_heads), head_v, 1);
     for p in &mut b.xb_p {

@@ -42,7 +42,8 @@ fn of_floats(floats: &Floats, image: &Image) -> Content {
             (tensor.name.clone(), ContentKind::Table)
         }
         FloatSource::Tensor(tensor) => (tensor.name.clone(), ContentKind::Vector),
-        FloatSource::RopeTable { .. } => ("rope".to_owned(), ContentKind::Table),
+        FloatSource::RopeTable { step: 1, .. } => ("rope".to_owned(), ContentKind::Table),
+        FloatSource::RopeTable { .. } => ("rope_high".to_owned(), ContentKind::Table),
         FloatSource::Values(_) => ("constants".to_owned(), ContentKind::Vector),
     };
     Content {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{self, TileFormat};
+use crate::ring::Ring;
 use lampyris_import::Model;
 use lampyris_import::arch::LayerSpec;
 use lampyris_import::graph::Op;
@@ -70,8 +71,10 @@ pub enum FloatSource {
     RopeTable {
         /// Elements of a head.
         head_dim: usize,
-        /// Positions.
+        /// Rows.
         positions: usize,
+        /// Positions from one row to the next.
+        step: usize,
     },
     /// Constants of the program.
     Values(Vec<f32>),
@@ -149,6 +152,8 @@ pub struct Image {
     pub constants: Floats,
     /// Rotary table, if the model uses RoPE.
     pub rope: Option<Floats>,
+    /// In a ring, the angles of multiples of that table's rows.
+    pub rope_high: Option<Floats>,
     /// Position table and its first row, if positions are learned.
     pub positions: Option<(Floats, usize)>,
     /// Token embedding.
@@ -325,7 +330,7 @@ fn unexpected(name: &str, op: &Op) -> Error {
 ///
 /// # Errors
 /// A tensor cannot be read or needs tiles that the configuration lacks; a sparse embedding.
-pub fn plan(model: &Model, hw: &HwConfig, context: usize) -> Result<Image> {
+pub fn plan(model: &Model, hw: &HwConfig, context: usize, ring: Option<&Ring>) -> Result<Image> {
     let spec = model.spec();
     let mut b = Builder {
         model,
@@ -334,16 +339,18 @@ pub fn plan(model: &Model, hw: &HwConfig, context: usize) -> Result<Image> {
         next: WEIGHTS_BASE,
     };
     let constants = b.floats(FloatSource::Values(vec![spec.norm.eps]), 1);
-    let rope = spec.rope().map(|_| {
-        let head_dim = spec.layers[0].head_dim_k;
-        b.floats(
-            FloatSource::RopeTable {
-                head_dim,
-                positions: context,
-            },
-            2 * head_dim * context,
-        )
-    });
+    let head_dim = spec.layers[0].head_dim_k;
+    let mut table = |positions: usize, step: usize| {
+        let source = FloatSource::RopeTable {
+            head_dim,
+            positions,
+            step,
+        };
+        b.floats(source, 2 * head_dim * positions)
+    };
+    let rows = ring.map_or(context, |ring| ring.low);
+    let rope = spec.rope().map(|_| table(rows, 1));
+    let rope_high = ring.map(|ring| table(ring.high, ring.low));
     let positions = match b
         .model
         .graph()
@@ -385,6 +392,7 @@ pub fn plan(model: &Model, hw: &HwConfig, context: usize) -> Result<Image> {
     Ok(Image {
         constants,
         rope,
+        rope_high,
         positions,
         embedding,
         runs,

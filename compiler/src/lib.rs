@@ -12,8 +12,10 @@ pub mod error;
 pub mod format;
 pub mod image;
 pub mod lower;
+pub mod mask;
 pub mod pack;
 pub mod program;
+pub mod ring;
 pub mod schedule;
 
 mod contents;
@@ -21,5 +23,5 @@ mod output;
 mod spill;
 
 pub use error::{Error, Result};
-pub use lampyris_bundle::Schedule;
+pub use lampyris_bundle::{Mask, Schedule};
 pub use output::{Compiled, Options, Plan, Tokenization, Widened, compile, plan};

@@ -3,19 +3,23 @@
 //!
 //! Host interface. Token ids lie in the tokens region; r1 = number of tokens, r2 = position of
 //! the first, r3 = 1 if logits are wanted (otherwise the call ends after the last layer),
-//! r4 = 1 if they are to be stored. At halt r1 is the most likely next token (if r3 was 1).
+//! r4 = 1 if they are to be stored, r7 = slot of the first position if the cache is a ring. At halt
+//! r1 is the most likely next token (if r3 was 1).
 
 mod attention;
 mod ends;
 mod ffn;
 mod linear;
+mod mask;
 mod norm;
+mod ring;
 
 use crate::buffers::{Buffers, Vector};
 use crate::error::{Error, Result};
 use crate::image::{Floats, Image, Run};
 use crate::program::{Node, Region, UnitOp};
-use lampyris_bundle::Schedule;
+use crate::ring::Ring;
+use lampyris_bundle::{Mask, Schedule};
 use lampyris_import::arch::{LayerSpec, ModelSpec};
 use lampyris_isa::format::{BLOCK, TILE_ROWS, tile_bytes};
 use lampyris_isa::insn::{Alu, Halt, LdV, Vop};
@@ -38,6 +42,10 @@ pub(crate) mod reg {
     pub(crate) const WANT_HEAD: u8 = 3;
     /// Whether logits are stored (argument).
     pub(crate) const STORE_LOGITS: u8 = 4;
+    /// Slot of the first token in a ring cache (argument).
+    pub(crate) const FIRST_SLOT: u8 = 7;
+    /// Slot of the current token in a ring cache.
+    pub(crate) const SLOT: u8 = 8;
     /// Byte offset of the current layer's constants within its run.
     pub(crate) const LAYER: u8 = 9;
     /// Byte offset of the current layer's cache within its run.
@@ -82,15 +90,59 @@ pub(crate) mod reg {
     pub(crate) const X: u8 = 29;
     /// Word offset of the last token in the residual stream.
     pub(crate) const LAST: u8 = 30;
+    /// In a ring, from here on in the place of the embedding's registers: the last slot that is in
+    /// use, where queries meet the sinks.
+    pub(crate) const SEEN: u8 = TOKEN;
+    /// Byte offset of the position's multiple in the table of multiples.
+    pub(crate) const TABLE_HIGH: u8 = ROW;
+    /// Byte offset in the rotary table of the place where queries meet the sinks.
+    pub(crate) const TABLE_SINKS: u8 = ROW_SCALE;
+
+    /// Registers of the two visible runs of a masked cache.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Runs {
+        /// Chunks of the first run.
+        pub(crate) first: u8,
+        /// Byte offset of the second, the window.
+        pub(crate) from: u8,
+        /// Chunks of the window.
+        pub(crate) chunks: u8,
+        /// Tiles of both.
+        pub(crate) tiles: u8,
+    }
+
+    /// Keys of a head. With a mask, registers of the spilled schedule and of the embedding serve.
+    pub(crate) const KEYS: Runs = Runs {
+        first: SPILL_BYTE,
+        from: SPILL_COUNT,
+        chunks: KEY_CHUNKS,
+        tiles: KEY_GROUPS,
+    };
+    /// A row group of values.
+    pub(crate) const VALUES: Runs = Runs {
+        first: FIRST_SLOT,
+        from: SLOT,
+        chunks: VALUE_CHUNKS,
+        tiles: VALUE_BLOCKS,
+    };
+    /// Value scales of the first run: words.
+    pub(crate) const FIRST_SCALES: u8 = TOKEN;
+    /// Byte offset of the window's value scales.
+    pub(crate) const WINDOW_SCALES: u8 = ROW;
+    /// Positions in the window.
+    pub(crate) const WINDOW_LEN: u8 = SPILL_WORD;
 }
 
 /// Functions of the register arithmetic instruction.
 pub(crate) mod alu {
     pub(crate) const ADD: u8 = 0;
+    pub(crate) const SUB: u8 = 1;
     pub(crate) const MUL: u8 = 2;
     pub(crate) const AND: u8 = 3;
     pub(crate) const SHL: u8 = 4;
     pub(crate) const SHR: u8 = 5;
+    pub(crate) const MIN: u8 = 6;
+    pub(crate) const MAX: u8 = 7;
 }
 
 /// Selectors of `vop`.
@@ -211,6 +263,10 @@ pub struct Lowering<'a> {
     pub data: &'a DataMap,
     /// How operators follow each other.
     pub schedule: Schedule,
+    /// The cache as a ring, if it is one.
+    pub ring: Option<&'a Ring>,
+    /// Which blocks of the cache tokens see; all if `None`.
+    pub mask: Option<Mask>,
 }
 
 /// Emits one entry point.

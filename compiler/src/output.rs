@@ -6,13 +6,15 @@ use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{self, Image, Item, WEIGHTS_BASE};
 use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
+use crate::mask;
 use crate::pack::{self, Requantized};
 use crate::program::Code;
+use crate::ring::Ring;
 use crate::schedule::schedule;
 use crate::spill::spill;
 use lampyris_bundle::manifest::{DebugTable, Manifest, Model as ModelEntry, SCHEMA_VERSION};
 use lampyris_bundle::writer::Writer;
-use lampyris_bundle::{Content, Region, RegionKind, Schedule, names};
+use lampyris_bundle::{Content, Mask, Region, RegionKind, Ring as RingEntry, Schedule, names};
 use lampyris_import::Model;
 use lampyris_isa::format::TILE_ROWS;
 use lampyris_isa::insn::INSN_BYTES;
@@ -29,6 +31,24 @@ pub struct Options {
     pub context: usize,
     /// How operators follow each other.
     pub schedule: Schedule,
+    /// First positions that a ring cache never forgets; `None` makes no ring: texts end when the
+    /// cache is full.
+    pub sinks: Option<usize>,
+    /// Blocks of the cache that tokens see; all if `None`.
+    pub mask: Option<Mask>,
+}
+
+impl Options {
+    /// The defaults for a configuration and a number of positions.
+    pub fn new(config: HwConfig, context: usize) -> Options {
+        Options {
+            config,
+            context,
+            schedule: Schedule::default(),
+            sinks: None,
+            mask: None,
+        }
+    }
 }
 
 /// Serialised tokenizer for the directory.
@@ -43,6 +63,8 @@ pub struct Tokenization {
 pub struct Plan {
     /// On-chip memory.
     pub buffers: Buffers,
+    /// The cache as a ring, if it is one.
+    pub ring: Option<RingEntry>,
     /// Constants.
     pub image: Image,
     /// DRAM regions.
@@ -168,8 +190,22 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
             "the model was made for fewer positions; choose 1 to its context length (see `lampyris inspect`)",
         ));
     }
-    let image = image::plan(model, &options.config, options.context)?;
-    let buffers = buffers::plan(spec, &options.config, options.context, image.span())?;
+    let ring = options
+        .sinks
+        .map(|sinks| Ring::new(spec, options.context, sinks))
+        .transpose()?;
+    let image = image::plan(model, &options.config, options.context, ring.as_ref())?;
+    if let Some(mask) = options.mask {
+        mask::check(mask, ring.is_some(), options.schedule)?;
+    }
+    let kept = buffers::Positions {
+        visible: mask::visible(options.mask, options.context),
+        sinks: ring.map(|ring| ring.sinks),
+    };
+    let buffers = buffers::plan(spec, &options.config, kept, image.span())?;
+    if let Some(ring) = &ring {
+        ring.check(buffers.tokens as usize)?;
+    }
     let (data, mut regions) = data_map(model, &image, options.context);
     let activations = activations(&regions, &buffers);
     if options.schedule == Schedule::Spilled {
@@ -182,6 +218,8 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         image: &image,
         data: &data,
         schedule: options.schedule,
+        ring: ring.as_ref(),
+        mask: options.mask,
     };
     lowering.check()?;
     let mut code = Code::default();
@@ -206,6 +244,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
     );
     Ok(Plan {
         buffers,
+        ring: ring.map(|ring| ring.entry()),
         contents: contents(&image, &data),
         image,
         regions,
@@ -311,6 +350,8 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         schedule: options.schedule,
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
+        ring: plan.ring,
+        attention_mask: options.mask,
         regions: plan.regions.clone(),
         files: Vec::new(),
     })

@@ -70,12 +70,13 @@ fn write_floats(model: &Model, floats: &Floats, out: &mut FileWriter) -> Result<
         FloatSource::RopeTable {
             head_dim,
             positions,
+            step,
         } => {
             let Some(rope) = model.spec().rope() else {
                 return Ok(());
             };
             for position in 0..*positions {
-                let pairs = rope.cos_sin(position);
+                let pairs = rope.cos_sin(position * step);
                 // Elements beyond the rotated ones are multiplied by one and get nothing added.
                 let at = |j: usize| pairs.get(j / 2).copied().unwrap_or((1.0, 0.0));
                 let cosines = (0..*head_dim).map(|j| at(j).0);

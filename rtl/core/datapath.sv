@@ -17,7 +17,8 @@ module datapath
     parameter int unsigned XbufBlocks  = 4096,
     parameter int unsigned StreamBeats = 1024,
     parameter int unsigned WeightBits  = 380,
-    parameter int unsigned Sparsity    = 2
+    parameter int unsigned Sparsity    = 2,
+    parameter int unsigned MulPack     = 0
 ) (
     input  wire logic                   clk_i,
     input  wire logic                   rst_ni,
@@ -253,7 +254,8 @@ module datapath
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks),
       .WeightBits(WeightBits),
-      .Sparsity  (Sparsity)
+      .Sparsity  (Sparsity),
+      .MulPack   (MulPack)
   ) u_mm (
       .clk_i,
       .rst_ni,

@@ -22,6 +22,7 @@ module lampyris
     parameter int unsigned QueueDepth  = 8,
     parameter int unsigned WeightBits  = 380,
     parameter int unsigned Sparsity    = 2,
+    parameter int unsigned MulPack     = 0,
     parameter int unsigned ConfigHash  = 0
 ) (
     input  wire logic                   ap_clk,
@@ -218,7 +219,8 @@ module lampyris
       .XbufBlocks (XbufBlocks),
       .StreamBeats(StreamBeats),
       .WeightBits (WeightBits),
-      .Sparsity   (Sparsity)
+      .Sparsity   (Sparsity),
+      .MulPack    (MulPack)
   ) u_datapath (
       .clk_i,
       .rst_ni,

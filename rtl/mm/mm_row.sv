@@ -1,5 +1,5 @@
-// Purpose: one row of the multiplier array: 32 products to the 128-bit term of num::block_term.
-// Latency: 9 cycles; stage k holds its result when valid_i[k] is set.
+// Purpose: one row of the multiplier array: its 32 products to the 128-bit term of num::block_term.
+// Latency: 6 cycles from the products; stage k holds its result when valid_i[k] is set.
 // Throughput: one block per cycle.
 // Back-pressure: none.
 // Notes: the activation's fields arrive from registers that the rows share, each with its stage.
@@ -9,10 +9,9 @@
 module mm_row (
     input  wire logic                clk_i,
     input  wire logic [8:0]          valid_i,        // stage 0: the step register
-    input  wire logic [255:0]        weights_i,      // stage 0
     input  wire logic [15:0]         scale_i,        // stage 0
     input  wire logic [15:0]         minimum_i,      // stage 0
-    input  wire logic [31:0][7:0]    codes_i,        // stage 2
+    input  wire logic signed [31:0][15:0] products_i, // stage 3
     input  wire logic signed [12:0]  sum_i,          // stage 5
     input  wire logic [6:0]          significand_i,  // stage 6
     input  wire logic [5:0]          exponent_i,     // stage 8
@@ -29,39 +28,25 @@ module mm_row (
     return exponent == 0 ? 5'd0 : exponent - 5'd1;
   endfunction
 
-  // Stages 1 and 2: weights wait for the activation block.
-  logic [31:0][7:0] weights1_q, weights2_q;
   // Scale and minimum travel beside the products up to stage 5.
   logic [31:0] scales_q[1:5];
 
   always_ff @(posedge clk_i) begin
-    if (valid_i[0]) begin
-      weights1_q  <= weights_i;
-      scales_q[1] <= {minimum_i, scale_i};
-    end
-    if (valid_i[1]) weights2_q <= weights1_q;
+    if (valid_i[0]) scales_q[1] <= {minimum_i, scale_i};
     for (int unsigned s = 1; s < 5; s++) begin
       if (valid_i[s]) scales_q[s+1] <= scales_q[s];
     end
   end
 
-  // Stage 3: products. Stages 4 and 5: their sum.
-  logic signed [15:0] product3_q[32];
+  // Stages 4 and 5: the sum of the products.
   logic signed [18:0] part4_q[4];
   logic signed [20:0] dot5_q;
-
-  for (genvar j = 0; j < 32; j++) begin : gen_products
-    logic signed [7:0] weight, code;
-    assign weight = weights2_q[j];
-    assign code   = codes_i[j];
-    always_ff @(posedge clk_i) if (valid_i[2]) product3_q[j] <= weight * code;
-  end
 
   for (genvar p = 0; p < 4; p++) begin : gen_parts
     logic signed [18:0] sum;
     always_comb begin
       sum = '0;
-      for (int unsigned j = 0; j < 8; j++) sum = sum + 19'(product3_q[8*p+j]);
+      for (int unsigned j = 0; j < 8; j++) sum = sum + 19'(signed'(products_i[8*p+j]));
     end
     always_ff @(posedge clk_i) if (valid_i[3]) part4_q[p] <= sum;
   end

@@ -5,7 +5,8 @@
 // Back-pressure: waits for the stream, and for a bank of accumulators that is still draining.
 // Notes: a step is held for all tokens; groups alternate between two banks of accumulators. A read
 //        of the activation buffer brings the block of the address and, if that is a multiple of 2
-//        or 4, those that follow it.
+//        or 4, those that follow it. With MulPack two rows share their multipliers; what these
+//        cannot do at once takes two cycles, first the even rows, then the odd ones.
 
 `default_nettype none
 
@@ -18,6 +19,7 @@ module mm_unit #(
     parameter int unsigned XbufBlocks = 4096,
     parameter int unsigned WeightBits = 380,
     parameter int unsigned Sparsity   = 2,
+    parameter int unsigned MulPack    = 0,
     localparam int unsigned Banks     = Sparsity == 0 ? 1 : 4
 ) (
     input  wire logic                                   clk_i,
@@ -60,6 +62,8 @@ module mm_unit #(
   // Pipeline stages from the step register (0) to the term: those of mm_row and the multiplexer.
   localparam int unsigned RowStage = Sparsity == 0 ? 0 : 1;
   localparam int unsigned TermStage = RowStage + 9;
+  // Even and odd rows have stages of their own if they share multipliers.
+  localparam int unsigned Parities = MulPack == 0 ? 1 : 2;
 
   typedef enum logic [2:0] {StIdle, StProduct, StCheck, StRun, StError} state_e;
   typedef struct packed {
@@ -210,17 +214,26 @@ module mm_unit #(
 
   // ------------------------------------------------------------------ tokens of the step
   logic step_valid_q, step_first_q, step_last_q, step_bank_q, issue, token_end;
+  logic together, odd_q, rows_end;  // all rows at once; now the odd ones; no row is left
   logic [3:0] step_q;
   logic [4:0] token_q;
   logic [XaW-1:0] xaddr_q;
 
   assign issue     = step_valid_q && xrd_ready_i;
   assign token_end = token_q == token_last;
-  assign step_free = !step_valid_q || (issue && token_end);
+  assign step_free = !step_valid_q || (issue && rows_end && token_end);
+  if (MulPack == 0) begin : gen_together
+    assign together = 1'b1;
+  end else begin : gen_apart
+    assign together = sparsity == 0 && (MulPack == 2 || width <= 4);
+  end
+  assign rows_end = together || odd_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || clr_i) step_valid_q <= 1'b0;
     else if (load || step_free) step_valid_q <= load;
+    if (!rst_ni || clr_i) odd_q <= 1'b0;
+    else if (issue) odd_q <= !rows_end;
     if (load) begin
       step_q       <= load_step;
       step_first_q <= first_q;
@@ -228,7 +241,7 @@ module mm_unit #(
       step_bank_q  <= bank_q;
       token_q      <= '0;
       xaddr_q      <= kaddr_q;
-    end else if (issue) begin
+    end else if (issue && rows_end) begin
       token_q <= token_q + 5'd1;
       xaddr_q <= xaddr_q + xstride;
     end
@@ -236,7 +249,7 @@ module mm_unit #(
 
   assign xrd_valid_o  = step_valid_q;
   assign xrd_addr_o   = xaddr_q;
-  assign step_o       = issue;
+  assign step_o       = issue && rows_end;
   assign starved_o    = load_wanted && !load_blocked && step_free && !load && !srd_valid_i;
   assign drain_wait_o = state_q == StRun && step_free && (load_blocked || groups_q == 0);
 
@@ -244,6 +257,7 @@ module mm_unit #(
   logic [TermStage:0] valid;
   logic [TermStage:1] valid_q;
   logic [9:0] row_valid;  // stages of mm_row
+  logic [Parities-1:0][TermStage:0] valid_of;  // of all rows, or of even and of odd ones
   place_t place, place_q[1:TermStage];
   lampyris_pkg::act_block_t row_act;
   logic signed [12:0] sum_q[3:5];
@@ -253,12 +267,25 @@ module mm_unit #(
   assign valid       = {valid_q, issue};
   assign row_valid   = valid[TermStage:RowStage];
   assign place.first = step_first_q;
-  assign place.last  = step_last_q && token_end;
+  assign place.last  = step_last_q && token_end && rows_end;
   assign place.bank  = step_bank_q;
   if (Steps == 1) begin : gen_token_addr
     assign place.addr = token_q[AccW-1:0];
   end else begin : gen_step_addr
     assign place.addr = AccW'({token_q, step_q[$clog2(Steps)-1:0]});
+  end
+
+  if (MulPack == 0) begin : gen_valid_of_all
+    assign valid_of[0] = valid;
+  end else begin : gen_valid_of
+    for (genvar p = 0; p < 2; p++) begin : gen_parity
+      logic [TermStage:1] parity_q;
+      assign valid_of[p] = {parity_q, issue && (together || odd_q == 1'(p))};
+      always_ff @(posedge clk_i) begin
+        if (!rst_ni || clr_i) parity_q <= '0;
+        else parity_q <= valid_of[p][TermStage-1:0];
+      end
+    end
   end
 
   always_ff @(posedge clk_i) begin
@@ -322,7 +349,7 @@ module mm_unit #(
           .Choices(Choices)
       ) u_mux (
           .clk_i,
-          .valid_i(valid[2:0]),
+          .valid_i(valid_of[r%Parities][2:0]),
           .weights_i(weights[r]),
           .index_i(indices[r]),
           .scale_i(scale[r]),
@@ -349,15 +376,41 @@ module mm_unit #(
     assign drain_addr = AccW'({drain_token, drain_step[$clog2(Steps)-1:0]});
   end
 
+  logic signed [MacRows-1:0][31:0][15:0] products;
+
+  if (MulPack == 0) begin : gen_single
+    for (genvar r = 0; r < MacRows; r++) begin : gen_products
+      mm_products u_products (
+          .clk_i,
+          .valid_i(row_valid[2:0]),
+          .weights_i(row_weights[r]),
+          .codes_i(row_codes[r]),
+          .products_o(products[r])
+      );
+    end
+  end else begin : gen_pairs
+    for (genvar r = 0; r < MacRows; r += 2) begin : gen_products
+      mm_products_pair #(
+          .Wide(MulPack == 2 ? 8 : 4)
+      ) u_products (
+          .clk_i,
+          .both_i(together),
+          .valid_i({valid_of[1][RowStage+2:RowStage], valid_of[0][RowStage+2:RowStage]}),
+          .weights_i(row_weights[r+1:r]),
+          .codes_i(row_codes[r+1:r]),
+          .products_o(products[r+1:r])
+      );
+    end
+  end
+
   for (genvar r = 0; r < MacRows; r++) begin : gen_rows
     logic [127:0] term;
     mm_row u_row (
         .clk_i,
-        .valid_i(row_valid[8:0]),
-        .weights_i(row_weights[r]),
+        .valid_i(valid_of[r%Parities][RowStage+8:RowStage]),
         .scale_i(row_scale[r]),
         .minimum_i(row_minimum[r]),
-        .codes_i(row_codes[r]),
+        .products_i(products[r]),
         .sum_i(sum_q[5]),
         .significand_i(significand_q[6]),
         .exponent_i(exponent_q[8]),
@@ -367,7 +420,7 @@ module mm_unit #(
         .Depth(AccDepth)
     ) u_acc (
         .clk_i,
-        .valid_i(valid[TermStage]),
+        .valid_i(valid_of[r%Parities][TermStage]),
         .bank_i(place_q[TermStage].bank),
         .first_i(place_q[TermStage].first),
         .addr_i(place_q[TermStage].addr),

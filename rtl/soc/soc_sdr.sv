@@ -19,6 +19,7 @@ module soc_sdr #(
     parameter int unsigned QueueDepth      = 4,
     parameter int unsigned WeightBits      = 272,
     parameter int unsigned Sparsity        = 0,
+    parameter int unsigned MulPack         = 0,
     parameter int unsigned ConfigHash      = 0,
     parameter int unsigned ClockKhz        = 50000,
     parameter int unsigned ClocksPerBit    = 4267,
@@ -207,6 +208,7 @@ module soc_sdr #(
       .QueueDepth(QueueDepth),
       .WeightBits(WeightBits),
       .Sparsity(Sparsity),
+      .MulPack(MulPack),
       .ConfigHash(ConfigHash)
   ) u_accel (
       .ap_clk  (clk_i),

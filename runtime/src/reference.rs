@@ -125,6 +125,7 @@ impl<'m> Reference<'m> {
             reference: self,
             caches: HashMap::new(),
             position: 0,
+            hidden: None,
         }
     }
 
@@ -192,12 +193,21 @@ pub struct Session<'r> {
     /// By the node that appends to it.
     caches: HashMap<NodeId, Cache>,
     position: usize,
+    hidden: Option<Hidden>,
 }
+
+/// Whether the token at the first position does not see the key at the second.
+pub type Hidden = fn(usize, usize) -> bool;
 
 impl Session<'_> {
     /// Tokens evaluated so far: the position of the next one.
     pub fn position(&self) -> usize {
         self.position
+    }
+
+    /// Hides keys from queries in all attention from here on. Every query must see one.
+    pub fn hide(&mut self, hidden: Hidden) {
+        self.hidden = Some(hidden);
     }
 
     /// Entries of a row of logits.
@@ -483,7 +493,7 @@ impl Session<'_> {
                         .zip(query.chunks_exact(in_width));
                     for (i, (out, query)) in tokens.enumerate() {
                         let visible = self.position + part * each + i + 1;
-                        attend_one(op, cache, query, visible, out);
+                        attend_one(op, cache, query, (visible, self.hidden), out);
                     }
                 };
                 if threads == 1 {
@@ -506,7 +516,13 @@ fn rows(table: &[f32], width: usize, indices: impl Iterator<Item = usize>) -> Ve
 }
 
 /// All heads of one token, which sees the first `visible` positions of the cache.
-fn attend_one(op: &Op, cache: &Cache, query: &[f32], visible: usize, output: &mut [f32]) {
+fn attend_one(
+    op: &Op,
+    cache: &Cache,
+    query: &[f32],
+    (visible, hidden): (usize, Option<Hidden>),
+    output: &mut [f32],
+) {
     let &Op::Attention {
         heads,
         kv_heads,
@@ -526,6 +542,11 @@ fn attend_one(op: &Op, cache: &Cache, query: &[f32], visible: usize, output: &mu
         let keys = cache.keys.chunks_exact(kv_heads * head_dim_k);
         for (weight, key) in weights.iter_mut().zip(keys) {
             *weight = kernels::dot(query, &key[kv_head * head_dim_k..][..head_dim_k]) * scale;
+        }
+        if let Some(hidden) = hidden {
+            let scores = weights.iter_mut().enumerate();
+            let unseen = scores.filter(|(key, _)| hidden(visible - 1, *key));
+            unseen.for_each(|(_, score)| *score = f32::NEG_INFINITY);
         }
         kernels::softmax(&mut weights);
         let values = cache.values.chunks_exact(kv_heads * head_dim_v);

@@ -86,21 +86,27 @@ impl<'a> Session<'a> {
         limits: Limits,
         position: usize,
     ) -> Result<Self> {
-        let context = bundle.manifest.context as usize;
-        if position > context {
+        let mut session = Session::new(bundle, device, limits)?;
+        if position > session.limit() {
             return Err(SimError::Start {
-                problem: format!("position {position}, the cache has {context}"),
+                problem: format!("position {position}, the cache has {}", session.limit()),
                 hint: "resume with the bundle that filled the cache",
             });
         }
-        let mut session = Session::new(bundle, device, limits)?;
         session.position = position;
         Ok(session)
     }
 
-    /// Positions in the KV cache.
+    /// Tokens so far: the position of the next one.
     pub fn position(&self) -> usize {
         self.position
+    }
+
+    /// Positions that a conversation can have: those of the KV cache, or in a ring as many as the
+    /// program has angles for.
+    pub fn limit(&self) -> usize {
+        let m = &self.bundle.manifest;
+        m.ring.map_or(m.context, |ring| ring.positions) as usize
     }
 
     /// Positions that the KV cache has room for.
@@ -108,9 +114,17 @@ impl<'a> Session<'a> {
         self.bundle.manifest.context as usize
     }
 
-    /// Forgets everything after `position`.
-    pub fn rewind(&mut self, position: usize) {
+    /// Forgets everything after `position`; returns the position of the next token. A ring that has
+    /// overwritten what a token there must see starts again from nothing.
+    pub fn rewind(&mut self, position: usize) -> usize {
+        let m = &self.bundle.manifest;
+        let overwritten = m.ring.is_some() && self.position > m.context as usize;
+        // The last token's slot is that which it would overwrite again.
+        if position + 1 < self.position && overwritten {
+            self.position = 0;
+        }
         self.position = self.position.min(position);
+        self.position
     }
 
     /// The device.
@@ -122,8 +136,8 @@ impl<'a> Session<'a> {
     /// wanted. Returns one record per call of the accelerator.
     ///
     /// # Errors
-    /// Token ids beyond the vocabulary, more positions than the cache has, and failures of the
-    /// device.
+    /// Token ids beyond the vocabulary, more positions than [`Session::limit`], and failures of
+    /// the device.
     pub fn feed(&mut self, tokens: &[u32], want: Want) -> Result<Vec<Call>> {
         self.check(tokens)?;
         let chunk = self.bundle.manifest.prefill_tokens as usize;
@@ -144,17 +158,24 @@ impl<'a> Session<'a> {
                 hint: "the tokenizer and the model do not belong together",
             });
         }
-        if self.position + tokens.len() > m.context as usize {
-            return Err(SimError::Start {
-                problem: format!(
-                    "{} positions, the cache has {}",
-                    self.position + tokens.len(),
-                    m.context
-                ),
-                hint: "compile with a longer --context, or ask for fewer tokens",
-            });
+        let wanted = self.position + tokens.len();
+        if wanted <= self.limit() {
+            return Ok(());
         }
-        Ok(())
+        let (problem, hint) = match m.ring {
+            None => (
+                format!("{wanted} positions, the cache has {}", m.context),
+                "compile with a longer --context, or with --ring to go on past it; or ask for fewer tokens",
+            ),
+            Some(ring) => (
+                format!(
+                    "{wanted} positions, the program has angles for {}",
+                    ring.positions
+                ),
+                "begin a new conversation",
+            ),
+        };
+        Err(SimError::Start { problem, hint })
     }
 
     fn call(&mut self, tokens: &[u32], want: Want) -> Result<Call> {
@@ -178,6 +199,8 @@ impl<'a> Session<'a> {
             .base;
         let ids: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
         self.device.write_memory(base, &ids)?;
+        let context = m.context as usize;
+        let slot = m.ring.map_or(0, |ring| ring.slot(self.position, context));
         let args = [
             tokens.len() as u32,
             self.position as u32,
@@ -185,7 +208,7 @@ impl<'a> Session<'a> {
             u32::from(want == Want::Logits),
             0,
             0,
-            0,
+            slot as u32,
             0,
         ];
         let entry_index = *m.entries.get(entry).ok_or_else(|| missing(entry))?;

@@ -113,21 +113,10 @@ fn main() -> Result<ExitCode> {
         "`{}` has no sparse tiles\n\nhint: use base or wide",
         args.config
     );
-    let design = build(&default_rtl_root(), &config, Features::default())?;
-    let mut rows = Vec::new();
-    for form in forms {
-        eprintln!("{}", form.name());
-        let (decode, decode_error) = cycles(&design, config, form, 1)?;
-        let (gemm, gemm_error) = cycles(&design, config, form, config.max_tokens)?;
-        rows.push(Row {
-            form,
-            decode,
-            gemm,
-            estimate_error: decode_error.max(gemm_error),
-        });
-    }
+    let rows = measure(config, &forms)?;
     println!("{}", table(&rows, &config)?);
-    let figures = judge(&rows)?;
+    let mut figures = judge(&rows)?;
+    shared(config, &rows, &mut figures)?;
     println!("{}", figures.table());
     if let Some(file) = &args.json {
         let rows = rows.iter().map(|row| {
@@ -146,6 +135,57 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn measure(config: HwConfig, forms: &[Form]) -> Result<Vec<Row>> {
+    let design = build(&default_rtl_root(), &config, Features::default())?;
+    let mut rows = Vec::new();
+    for &form in forms {
+        eprintln!("{}", form.name());
+        let (decode, decode_error) = cycles(&design, config, form, 1)?;
+        let (gemm, gemm_error) = cycles(&design, config, form, config.max_tokens)?;
+        rows.push(Row {
+            form,
+            decode,
+            gemm,
+            estimate_error: decode_error.max(gemm_error),
+        });
+    }
+    Ok(rows)
+}
+
+/// The same where two rows share their multipliers, against rows with their own.
+fn shared(config: HwConfig, own: &[Row], figures: &mut Figures) -> Result<()> {
+    for (mul_pack, width) in [(1, "18 x 18"), (2, "27 x 18")] {
+        eprintln!("with shared multipliers of {width} bits");
+        let config = HwConfig { mul_pack, ..config };
+        let dense = |bits| Form {
+            bits,
+            sparsity: Sparsity::Dense,
+        };
+        let sparse = Form {
+            bits: 4,
+            sparsity: Sparsity::S2Of4,
+        };
+        for row in measure(config, &[dense(4), dense(8), sparse])? {
+            let theirs = find(own, row.form)?;
+            let mut add = |what: &str, own: u64, shared: u64, judged: bool| {
+                let form = row.form.name();
+                let name = format!("{what}, {form}, shared multipliers of {width} bits");
+                let (ratio, level) = (own as f64 / shared as f64, Level::RtlSimulated);
+                match judged {
+                    true => figures.judge(name, ratio, "x", level, Target::AtLeast(0.999)),
+                    false => figures.add(name, ratio, "x", level),
+                }
+            };
+            let dense = row.form.sparsity == Sparsity::Dense;
+            // Nothing is lost by what decode reads most: weights and the cache.
+            add("decode", theirs.decode, row.decode, dense);
+            let whole = dense && (mul_pack == 2 || row.form.bits == 4);
+            add("GEMM", theirs.gemm, row.gemm, whole);
+        }
+    }
+    Ok(())
 }
 
 /// Everything that the configuration has.

@@ -9,7 +9,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use lampyris_compiler::{Options, Plan, Schedule};
+use lampyris_compiler::{Options, Plan};
 use lampyris_flash::gguf::{Builder, Value};
 use lampyris_flash::{Gguf, TensorType};
 use lampyris_import::Model;
@@ -132,11 +132,7 @@ impl Subject<'_> {
 /// Adds the figures of a model; returns the bytes of our program.
 fn compare(name: &str, model: &Model, config: HwConfig, figures: &mut Figures) -> Result<f64> {
     let lengths = LENGTHS.min(model.spec().context_length);
-    let options = Options {
-        config,
-        context: lengths,
-        schedule: Schedule::Fused,
-    };
+    let options = Options::new(config, lengths);
     let subject = Subject {
         model,
         config,
@@ -181,11 +177,7 @@ fn quote(ours: f64, figures: &mut Figures) {
 
 /// Generates with SmolLM2 all three ways on the functional model and compares the tokens.
 fn agree(model: &Model, figures: &mut Figures) -> Result<()> {
-    let options = Options {
-        config: HwConfig::BASE,
-        context: 256,
-        schedule: Schedule::Fused,
-    };
+    let options = Options::new(HwConfig::BASE, 256);
     let words = lampyris_compiler::plan(model, &options)?.buffers.vmem_words;
     let compiled = compile(model, options.config, options.context);
     let prompt = &recorded().perplexity.tokens[..GENERATED_AFTER];

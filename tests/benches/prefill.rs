@@ -35,6 +35,9 @@ struct Args {
     /// Run the whole prompt on the RTL
     #[arg(long)]
     whole: bool,
+    /// Estimate alone, without the RTL
+    #[arg(long, conflicts_with = "whole")]
+    estimate: bool,
     /// What cargo passes to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -56,6 +59,10 @@ fn main() -> Result<ExitCode> {
     let text = &text[..args.tokens];
     let mut figures = Figures::default();
     whole_estimated(&compiled, text.len(), chunk, &mut figures)?;
+    if args.estimate {
+        println!("{}", figures.table());
+        return Ok(ExitCode::SUCCESS);
+    }
     let from = if args.whole { 0 } else { text.len() - chunk };
     eprintln!("filling the KV cache on the functional model");
     let before = filled(&compiled.bundle, &text[..from])?;
@@ -89,6 +96,14 @@ fn whole_estimated(
         let port = PortTiming::FIXED;
         let call = estimated(bundle, &program, &bundle.config, port, (from, chunk))?;
         (steps, cycles) = (steps + call.mac_steps, cycles + call.cycles);
+        if from == 0 || from + chunk == tokens {
+            let name = format!(
+                "tokens {} to {}: cycles without a step",
+                from + 1,
+                from + chunk
+            );
+            figures.add(name, call.cycles - call.mac_steps, "", level);
+        }
     }
     let name = |what: &str| format!("prompt of {tokens} tokens: {what}");
     figures.add(name("cycles"), cycles, "", level);

@@ -188,7 +188,13 @@ pub fn configs() -> Vec<(&'static str, HwConfig)> {
     };
     let without = |bits: u32| ALL_WEIGHT_BITS & !(1 << bits);
     let mut all = HwConfig::NAMED.to_vec();
-    all.push(("128x16", odd(128, 16, 4, 3)));
+    all.push((
+        "128x16",
+        HwConfig {
+            mul_pack: 1,
+            ..odd(128, 16, 4, 3)
+        },
+    ));
     all.push((
         "512x1",
         HwConfig {
@@ -208,6 +214,7 @@ pub fn configs() -> Vec<(&'static str, HwConfig)> {
         "512x16",
         HwConfig {
             sparsity: 2,
+            mul_pack: 2,
             weight_bits: without(6),
             ..odd(512, 16, 4, 1)
         },

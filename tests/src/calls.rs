@@ -34,9 +34,12 @@ pub fn estimated(
     (position, tokens): (usize, usize),
 ) -> Result<Estimate> {
     let entry = if tokens == 1 { "decode" } else { "prefill" };
+    let m = &bundle.manifest;
+    let ring = m.ring.as_ref();
+    let slot = ring.map_or(0, |ring| ring.slot(position, m.context as usize));
     let start = Start {
-        entry: bundle.manifest.entries[entry],
-        args: [tokens as u32, position as u32, 1, 0, 0, 0, 0, 0],
+        entry: m.entries[entry],
+        args: [tokens as u32, position as u32, 1, 0, 0, 0, slot as u32, 0],
         ..Start::default()
     };
     Ok(estimate(program, &start, config, port)?)

@@ -33,11 +33,7 @@ pub fn child(path: &Path, config: HwConfig, context: usize, target: &Path) -> Re
     lampyris_compiler::compile(
         &model,
         &Tokenization { json },
-        &Options {
-            config,
-            context,
-            schedule: Default::default(),
-        },
+        &Options::new(config, context),
         target,
         &mut |_, _| {},
     )?;

@@ -67,17 +67,24 @@ fn compile_with_text(
     schedule: Schedule,
     json: String,
 ) -> CompiledDir {
+    let options = Options {
+        schedule,
+        ..Options::new(config, context)
+    };
+    compile_with(model, &options, json)
+}
+
+/// The same with options of choice and a serialised tokenizer.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile_with(model: &Model, options: &Options, json: String) -> CompiledDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let target = directory.path().join("compiled");
-    let options = Options {
-        config,
-        context,
-        schedule,
-    };
     lampyris_compiler::compile(
         model,
         &Tokenization { json },
-        &options,
+        options,
         &target,
         &mut |_, _| {},
     )

@@ -42,11 +42,7 @@ fn the_guides_board_opens_compiles_and_gives_scripts() {
     assert!(scripts.synthesis.contains(" rtl/soc/top_sdr.sv"));
 
     let model = lampyris_import::open("tiny").expect("the embedded model");
-    let options = Options {
-        config: board.config,
-        context: 64,
-        schedule: Default::default(),
-    };
+    let options = Options::new(board.config, 64);
     let text = Tokenization { json: "{}".into() };
     let output = folder.path().join("tiny");
     let compiled = compile(&model, &text, &options, &output, &mut |_, _| {}).expect("compiles");

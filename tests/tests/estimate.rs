@@ -14,7 +14,12 @@ const TOLERANCE: f64 = 3.0;
 #[test]
 fn estimates_are_close_to_the_rtl_on_every_configuration() {
     let model = lampyris_import::open(lampyris_import::TINY).expect("built in");
-    for (name, config) in HwConfig::NAMED {
+    let packed = HwConfig {
+        mul_pack: 1,
+        ..HwConfig::BASE
+    };
+    let named = HwConfig::NAMED.into_iter();
+    for (name, config) in named.chain([("packed", packed)]) {
         let compiled = compile_without_text(&model, config, 128);
         let bundle = &compiled.bundle;
         let program = program(bundle).expect("a program");

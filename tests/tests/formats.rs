@@ -63,11 +63,7 @@ fn run(bundle: &Bundle, device: &mut dyn Device, tokens: &[u32]) -> Vec<Vec<f32>
 }
 
 fn options(config: HwConfig) -> Options {
-    Options {
-        config,
-        context: CONTEXT,
-        schedule: Default::default(),
-    }
+    Options::new(config, CONTEXT)
 }
 
 /// The functional model follows the reference on every configuration that takes the model.

@@ -1,7 +1,7 @@
 //! Straight-line programs, programs padded to buckets, and ours give the same tokens, on the
 //! functional model and on the RTL.
 
-use lampyris_compiler::{Options, Schedule};
+use lampyris_compiler::Options;
 use lampyris_isa::HwConfig;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Session, Want, memory};
@@ -36,11 +36,7 @@ fn ours(bundle: &lampyris_bundle::Bundle, device: &mut dyn Device, prompt: &[u32
 
 fn check(config: HwConfig, on_rtl: bool) {
     let tiny = lampyris_import::open("tiny").expect("the embedded model");
-    let options = Options {
-        config,
-        context: CONTEXT,
-        schedule: Schedule::Fused,
-    };
+    let options = Options::new(config, CONTEXT);
     let plan = lampyris_compiler::plan(&tiny, &options).unwrap();
     let compiled = compile(&tiny, config, CONTEXT);
     let buckets = Buckets {

@@ -90,7 +90,12 @@ fn random_programs_agree_on_unusual_shapes() {
         queue_depth: 2,
         weight_bits: HwConfig::BASE.weight_bits,
         sparsity: 1,
+        mul_pack: 1,
         ..HwConfig::SMALL
+    };
+    let packed_wide = HwConfig {
+        mul_pack: 2,
+        ..HwConfig::BASE
     };
     let greatest = HwConfig {
         axi_bits: 512,
@@ -105,7 +110,7 @@ fn random_programs_agree_on_unusual_shapes() {
         queue_depth: 16,
         ..HwConfig::BASE
     };
-    for config in [least, greatest] {
+    for config in [least, greatest, packed_wide] {
         run_programs(&config, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(4));
     }
 }

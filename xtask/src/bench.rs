@@ -33,6 +33,8 @@ enum Bench {
     Scale,
     /// Use of the multipliers by a prompt
     Prefill,
+    /// A ring cache and block-sparse masks: cost, saving, loss
+    Attention,
     /// Random programs and a whole layer, model and RTL compared at every instruction
     Lockstep,
     /// Resources of the smallest configuration, as `cargo xtask synth`

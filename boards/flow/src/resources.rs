@@ -7,6 +7,7 @@
 
 use lampyris_isa::HwConfig;
 use lampyris_isa::config::ALL_WEIGHT_BITS;
+use lampyris_isa::format::BLOCK;
 use serde::Serialize;
 
 /// Resources of the accelerator, without memory controller and host link.
@@ -69,7 +70,9 @@ const DSP_LANE: u32 = 8;
 const DSP_FIXED: u32 = 10;
 
 fn dsp(c: &HwConfig) -> u64 {
-    u64::from(DSP_FIXED + c.mac_rows * DSP_ROW + c.sfu_lanes * DSP_LANE)
+    let shared = if c.mul_pack == 0 { 0 } else { c.mac_rows / 2 };
+    let products = shared * BLOCK as u32;
+    u64::from(DSP_FIXED + c.mac_rows * DSP_ROW - products + c.sfu_lanes * DSP_LANE)
 }
 
 /// Shapes of a block memory: width and depth.

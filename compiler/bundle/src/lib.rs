@@ -20,7 +20,9 @@ pub mod writer;
 
 pub use contents::{Content, ContentKind, Role};
 pub use error::{Error, Result};
-pub use manifest::{Build, Config, Figure, Manifest, Project, Region, RegionKind, Schedule};
+pub use manifest::{
+    Build, Config, Figure, MASK_BLOCK, Manifest, Mask, Project, Region, RegionKind, Ring, Schedule,
+};
 
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, ISA_VERSION, Insn};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the manifest's layout.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -32,6 +32,12 @@ pub struct Manifest {
     pub prefill_tokens: u32,
     /// Positions of the KV cache.
     pub context: u32,
+    /// The cache is a ring that goes on past its positions; without, it ends when it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Ring>,
+    /// Blocks of the cache that tokens see; without, all up to their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_mask: Option<Mask>,
     /// DRAM regions, in address order, without overlap.
     pub regions: Vec<Region>,
     /// The bitstream that runs the program; a directory for simulation has none.
@@ -138,6 +144,7 @@ pub struct Config {
     pub queue_depth: u32,
     pub weight_bits: u32,
     pub sparsity: u32,
+    pub mul_pack: u32,
     pub clock_khz: u32,
 }
 
@@ -158,6 +165,7 @@ macro_rules! convert {
                     queue_depth: c.queue_depth,
                     weight_bits: c.weight_bits,
                     sparsity: c.sparsity,
+                    mul_pack: c.mul_pack,
                     clock_khz: c.clock_khz,
                 }
             }
@@ -183,6 +191,41 @@ pub enum RegionKind {
     Kv,
     /// Homes of the words of vector memory; only in spilled schedules.
     Activations,
+}
+
+/// Tokens of a block of a [`Mask`].
+pub const MASK_BLOCK: u32 = 64;
+
+/// A block-sparse attention mask: tokens see the first blocks of a text, and those up to their own.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// Blocks at the beginning that all see.
+    pub first: u32,
+    /// Blocks that end with a token's own.
+    pub window: u32,
+}
+
+/// A KV cache for texts without end: the first positions, the sinks, keep their slots, and the
+/// others share the slots behind them, the latest in the place of the oldest.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Ring {
+    /// First positions that are never forgotten.
+    pub sinks: u32,
+    /// Positions that the program's tables of angles reach.
+    pub positions: u32,
+}
+
+impl Ring {
+    /// The slot of a position in a cache of `context` slots.
+    pub fn slot(&self, position: usize, context: usize) -> usize {
+        let sinks = self.sinks as usize;
+        match position.checked_sub(sinks) {
+            None => position,
+            Some(past) => sinks + past % (context - sinks),
+        }
+    }
 }
 
 /// How operators follow each other.
@@ -295,6 +338,16 @@ impl Manifest {
         if self.prefill_tokens == 0 || self.context == 0 || self.model.vocab_size == 0 {
             return fail("context, prefill_tokens and vocab_size must not be zero".into());
         }
+        if let Some(Ring { sinks, positions }) = self.ring {
+            // The program wraps at most once in a call.
+            let room = self.context.saturating_sub(sinks);
+            if room < self.prefill_tokens || positions < self.context {
+                return fail(format!(
+                    "a ring of {} positions with {sinks} sinks and angles for {positions} does not hold {} new ones",
+                    self.context, self.prefill_tokens
+                ));
+            }
+        }
         for (kind, words, what) in [
             (Tokens, self.prefill_tokens, "prefill_tokens"),
             (Logits, self.model.vocab_size, "vocab_size"),
@@ -358,6 +411,16 @@ impl DebugTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slots_of_a_ring_come_in_turn_behind_the_sinks() {
+        let ring = Ring {
+            sinks: 2,
+            positions: 64,
+        };
+        let slots: Vec<usize> = (0..14).map(|position| ring.slot(position, 6)).collect();
+        assert_eq!(slots, [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 2, 3, 4, 5]);
+    }
 
     #[test]
     fn debug_table_round_trips_and_refuses_nonsense() {

@@ -12,19 +12,19 @@ use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
 
 /// Tile header selector: no header.
-const NO_HEADER: u8 = 1;
+pub(super) const NO_HEADER: u8 = 1;
 
 /// Heads that share keys and values, as many as one product takes.
 #[derive(Clone, Copy)]
-struct Group {
+pub(super) struct Group {
     /// Key and value head.
-    kv_head: usize,
+    pub(super) kv_head: usize,
     /// First query head.
-    first: usize,
+    pub(super) first: usize,
     /// Query heads.
-    rows: usize,
+    pub(super) rows: usize,
     /// Counts the groups of a layer; buffers alternate.
-    turn: usize,
+    pub(super) turn: usize,
 }
 
 impl Emitter<'_> {
@@ -45,9 +45,14 @@ impl Emitter<'_> {
         } else {
             self.alu_imm(alu::ADD, reg::TOKEN_POS, reg::POS, 0, label);
         }
-        self.alu_imm(alu::ADD, reg::LEN, reg::TOKEN_POS, 1, label);
-        self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, 4, label);
-        self.alu_imm(alu::ADD, reg::KEY_GROUPS, reg::KEY_TILE, 1, label);
+        if self.mask_registers(run, label) {
+            return self.own_registers(run);
+        }
+        let (slot, seen) = self.slot_registers(label);
+        self.alu_imm(alu::ADD, reg::LEN, seen, 1, label);
+        self.alu_imm(alu::SHR, reg::KEY_TILE, slot, 4, label);
+        let last = self.last_tile((reg::KEY_TILE, reg::KEY_GROUPS), 4, label);
+        self.alu_imm(alu::ADD, reg::KEY_GROUPS, last, 1, label);
         let tile = tile_bytes(8, true) as i64;
         self.alu_imm(
             alu::MUL,
@@ -63,8 +68,9 @@ impl Emitter<'_> {
             key_blocks * tile / CHUNK_BYTES as i64,
             label,
         );
-        self.alu_imm(alu::SHR, reg::VALUE_TILE, reg::TOKEN_POS, 5, label);
-        self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, reg::VALUE_TILE, 1, label);
+        self.alu_imm(alu::SHR, reg::VALUE_TILE, slot, 5, label);
+        let last = self.last_tile((reg::VALUE_TILE, reg::VALUE_BLOCKS), 5, label);
+        self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, last, 1, label);
         let tile = tile_bytes(8, false) as i64;
         self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
         self.alu_imm(
@@ -74,7 +80,10 @@ impl Emitter<'_> {
             tile / CHUNK_BYTES as i64,
             label,
         );
-        self.alu_imm(alu::SHL, reg::VALUE_SCALE, reg::TOKEN_POS, 2, label);
+        self.alu_imm(alu::SHL, reg::VALUE_SCALE, slot, 2, label);
+        if self.cx.ring.is_some() {
+            return self.ring_rope(run);
+        }
         self.alu_imm(
             alu::MUL,
             reg::TABLE,
@@ -133,7 +142,7 @@ impl Emitter<'_> {
     }
 
     fn load_rope(&mut self, run: &Run) {
-        let Some(table) = &self.cx.image.rope else {
+        let (Some(table), None) = (&self.cx.image.rope, self.cx.ring) else {
             return;
         };
         let words = 2 * run.spec.head_dim_k as u32;
@@ -231,11 +240,12 @@ impl Emitter<'_> {
             vec![all_blocks(b.xb_v), all(b.value_scale)],
             "append_kv",
         );
+        let slot = self.slot_register();
         for head in 0..spec.n_kv_heads {
             let key = StK {
                 rbase: self.cache,
                 rindex: reg::KEY_TILE,
-                rrow: reg::TOKEN_POS,
+                rrow: slot,
                 addr: cache.keys(head),
                 blocks: kblocks as u8,
                 src: (b.xb_k.at as usize + head * kblocks) as u16,
@@ -250,7 +260,7 @@ impl Emitter<'_> {
             let value = StT {
                 rbase: self.cache,
                 rindex: reg::VALUE_TILE,
-                rrow: reg::TOKEN_POS,
+                rrow: slot,
                 addr: cache.values(head),
                 blocks: vblocks as u8,
                 src: (b.xb_v.at as usize + head * vblocks) as u16,
@@ -284,6 +294,7 @@ impl Emitter<'_> {
     fn attend(&mut self, run: &Run, cache: &CacheMap, q: Vector) {
         let b = self.cx.buffers;
         let spec = &run.spec;
+        self.sink_queries(run, q);
         self.rope(q, reg::Q, spec.n_heads, spec.head_dim_k, "rope_q");
         let queries = Quant {
             ra: reg::Q,
@@ -339,12 +350,9 @@ impl Emitter<'_> {
             rows: 1,
             ..LdW::default()
         };
-        self.unit(
-            keys,
-            vec![Region::dram(cache.keys(group.kv_head), cache.key_bytes)],
-            vec![],
-            "attn_scores",
-        );
+        let stored = Region::dram(cache.keys(group.kv_head), cache.key_bytes);
+        let keys = self.first_blocks(keys, stored, "attn_scores");
+        self.unit(keys, vec![stored], vec![], "attn_scores");
         let product = Mm {
             rgroups: reg::KEY_GROUPS,
             x: (b.xb_q.at as usize + group.first * kblocks) as u16,
@@ -362,6 +370,7 @@ impl Emitter<'_> {
             vec![all(scores)],
             "attn_scores",
         );
+        self.sink_scores(run, cache, group);
     }
 
     /// Quantizes exp(scale (s - max)) times the value scales; keeps the sums' reciprocals.
@@ -371,6 +380,7 @@ impl Emitter<'_> {
         let scores = b.scores[group.turn % 2];
         let value_scale = b.cache_scale[group.turn % b.cache_scale.len()];
         let blocks = b.xb_p[group.turn % 2];
+        self.take_sink_scores(group);
         let load = LdV {
             rbase: self.cache,
             rcount: reg::LEN,
@@ -379,12 +389,9 @@ impl Emitter<'_> {
             dst: value_scale.at,
             ..LdV::default()
         };
-        self.unit(
-            load,
-            vec![Region::dram(cache.scales(group.kv_head), cache.scale_bytes)],
-            vec![all(value_scale)],
-            label,
-        );
+        let stored = Region::dram(cache.scales(group.kv_head), cache.scale_bytes);
+        let load = self.first_scales(load, stored, value_scale);
+        self.unit(load, vec![stored], vec![all(value_scale)], label);
         let Softmax {
             max,
             shift,
@@ -471,6 +478,9 @@ impl Emitter<'_> {
 
     /// attn = values p for the heads of a group.
     fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
+        if self.cx.mask.is_some() {
+            return self.masked_values(run, cache, group);
+        }
         let b = self.cx.buffers;
         let dim = run.spec.head_dim_v;
         let attn = attn_vector(b.attn, run);
@@ -552,13 +562,13 @@ fn strided(v: Vector, width: usize) -> Vector {
     }
 }
 
-fn attn_vector(v: Vector, run: &Run) -> Vector {
+pub(super) fn attn_vector(v: Vector, run: &Run) -> Vector {
     strided(v, run.spec.attn_width())
 }
 
 /// The words of a group's heads in the attention result, of the token that the instructions
 /// around are for.
-fn heads(attn: Vector, group: Group, dim: usize) -> Region {
+pub(super) fn heads(attn: Vector, group: Group, dim: usize) -> Region {
     Region::vmem(
         attn.at + (group.first * dim) as u32,
         (group.rows * dim) as u32,

@@ -35,9 +35,19 @@ fn registers(insn: &Insn) -> (u32, u32) {
     }
 }
 
-/// Moves each group of loads (a weight load with the vector loads before it) ahead of up to
+/// Marks the weight loads after which a matrix instruction has all its weights: weight loads that
+/// follow each other directly are parts of what one consumes.
+fn mark_feeding(items: &mut [Item]) {
+    for i in 0..items.len() {
+        let next = items.get(i + 1).is_some_and(|next| is_weights(&next.op));
+        items[i].feeds = is_weights(&items[i].op) && !next;
+    }
+}
+
+/// Moves each group of loads (the weight loads of one product with the vector loads before) ahead of up to
 /// [`DISTANCE`] matrix instructions. Register arithmetic that a group needs moves with it.
-pub(super) fn hoist_loads(items: Vec<Item>, queue_depth: usize) -> Vec<Item> {
+pub(super) fn hoist_loads(mut items: Vec<Item>, queue_depth: usize) -> Vec<Item> {
+    mark_feeding(&mut items);
     let mut out = Hoisted {
         items: Vec::with_capacity(items.len()),
         queue_depth,
@@ -47,7 +57,7 @@ pub(super) fn hoist_loads(items: Vec<Item>, queue_depth: usize) -> Vec<Item> {
     let mut group: Vec<Item> = Vec::new();
     for item in items {
         if is_load(&item.op) {
-            let closes = is_weights(&item.op);
+            let closes = item.feeds;
             group.push(item);
             if closes {
                 out.place(std::mem::take(&mut group));
@@ -73,7 +83,7 @@ pub(super) fn hoist_loads(items: Vec<Item>, queue_depth: usize) -> Vec<Item> {
 struct Hoisted {
     items: Vec<Item>,
     queue_depth: usize,
-    /// Weight loads among them.
+    /// Products among them whose weights are loaded.
     weights: usize,
     /// Matrix instructions among them.
     matrices: usize,
@@ -103,7 +113,7 @@ impl Carried {
 
 impl Hoisted {
     fn push(&mut self, item: Item) {
-        self.weights += usize::from(is_weights(&item.op));
+        self.weights += usize::from(item.feeds);
         self.matrices += usize::from(is_matrix(&item.op));
         self.items.push(item);
     }
@@ -131,7 +141,7 @@ impl Hoisted {
                 || group.iter().any(|load| conflict(op, &load.op))
                 || registers(&op.insn).0 & carried.writes != 0;
             overtaken += usize::from(is_matrix(op));
-            weights -= usize::from(is_weights(op));
+            weights -= usize::from(self.items[i].feeds);
             let consumed = self.matrices - overtaken;
             let queued = self.queued(i, weights.saturating_sub(consumed)) + group.len();
             if fixed || overtaken > DISTANCE || queued > self.queue_depth {
@@ -143,21 +153,22 @@ impl Hoisted {
     }
 
     /// Loads in the load queue, at worst, when a load is dispatched at `end`: those from the
-    /// first of the last `waiting` weight loads on, whose matrix instructions come later.
+    /// first weight load of the last `waiting` products on, whose matrix instructions come later.
     fn queued(&self, end: usize, mut waiting: usize) -> usize {
         let mut queued = 0;
         for item in self.items[..end].iter().rev() {
-            if waiting == 0 {
+            let part = is_weights(&item.op) && !item.feeds;
+            if waiting == 0 && !part {
                 break;
             }
             queued += usize::from(is_load(&item.op));
-            waiting -= usize::from(is_weights(&item.op));
+            waiting -= usize::from(item.feeds);
         }
         queued
     }
 
     fn insert(&mut self, at: usize, carried: &[usize], group: Vec<Item>) {
-        self.weights += group.iter().filter(|load| is_weights(&load.op)).count();
+        self.weights += group.iter().filter(|load| load.feeds).count();
         // Indices are descending, so that those still to come stay valid.
         let mut moved: Vec<Item> = carried.iter().map(|&i| self.items.remove(i)).collect();
         moved.reverse();
@@ -232,6 +243,35 @@ mod tests {
                 "mv rx=9 groups=1",
                 step,
                 "ld.w rbase=9 count=2",
+                "mv groups=2",
+                "mv groups=3"
+            ]
+        );
+    }
+
+    #[test]
+    fn weight_loads_of_one_product_move_together_and_count_as_one() {
+        let items = vec![
+            item("ld.w count=1", vec![], vec![]),
+            item("ld.w count=2", vec![], vec![]),
+            item("mv groups=1", vec![], vec![]),
+            item("ld.w count=3", vec![], vec![]),
+            item("ld.w count=4", vec![], vec![]),
+            item("mv groups=2", vec![], vec![]),
+            item("ld.w count=5", vec![], vec![]),
+            item("mv groups=3", vec![], vec![]),
+        ];
+        // A queue of four holds the loads of two products before the first is dispatched, and a
+        // third's not before that.
+        assert_eq!(
+            text(&hoist_loads(items, 4)),
+            [
+                "ld.w count=1",
+                "ld.w count=2",
+                "ld.w count=3",
+                "ld.w count=4",
+                "mv groups=1",
+                "ld.w count=5",
                 "mv groups=2",
                 "mv groups=3"
             ]

@@ -30,6 +30,8 @@ struct Item {
     op: UnitOp,
     /// Where in which loop it comes from.
     place: Option<Place>,
+    /// The last weight load of a matrix instruction; set by [`hoist::hoist_loads`].
+    feeds: bool,
 }
 
 impl Item {
@@ -91,7 +93,11 @@ impl Segment {
     /// Adds a node, if it can be part of a segment.
     fn take(&mut self, node: &Node) -> bool {
         if let Some(op) = straight(node) {
-            self.items.push(Item { op, place: None });
+            self.items.push(Item {
+                op,
+                place: None,
+                feeds: false,
+            });
             return true;
         }
         let Node::Loop {
@@ -112,6 +118,7 @@ impl Segment {
             let item = |(index, op): (usize, &UnitOp)| Item {
                 op: op.clone(),
                 place: Some(Place { of, copy, index }),
+                feeds: false,
             };
             self.items.extend(body.iter().enumerate().map(item));
         }
@@ -165,6 +172,7 @@ mod tests {
                 label: String::new(),
             },
             place: None,
+            feeds: false,
         }
     }
 

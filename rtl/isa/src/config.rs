@@ -35,6 +35,10 @@ pub struct HwConfig {
     pub weight_bits: u32,
     /// Sparse tiles: 0 none, 1 those of 2:4, 2 also those of 4:16.
     pub sparsity: u32,
+    /// Products that two rows of the matrix unit get out of one multiplier: 0 each row has its own;
+    /// 1 two of dense codes of up to 4 bits, in a multiplier of 18 x 18 bits; 2 two of dense codes of
+    /// any width, in one of 27 x 18 bits. What cannot share takes two cycles a step.
+    pub mul_pack: u32,
     /// Clock for conversion of cycles to time, kHz. Not part of the hash.
     pub clock_khz: u32,
 }
@@ -91,6 +95,7 @@ impl HwConfig {
         queue_depth: 8,
         weight_bits: ALL_WEIGHT_BITS,
         sparsity: 2,
+        mul_pack: 0,
         clock_khz: 200_000,
     };
 
@@ -108,6 +113,7 @@ impl HwConfig {
         queue_depth: 4,
         weight_bits: 1 << 4 | 1 << 8,
         sparsity: 0,
+        mul_pack: 0,
         clock_khz: 50_000,
     };
 
@@ -128,7 +134,7 @@ impl HwConfig {
     ];
 
     /// Parameters that are elaborated into the RTL: name in the top level and value.
-    pub fn parameters(&self) -> [(&'static str, u32); 12] {
+    pub fn parameters(&self) -> [(&'static str, u32); 13] {
         [
             ("AxiBits", self.axi_bits),
             ("AxiPorts", self.axi_ports),
@@ -142,6 +148,7 @@ impl HwConfig {
             ("QueueDepth", self.queue_depth),
             ("WeightBits", self.weight_bits),
             ("Sparsity", self.sparsity),
+            ("MulPack", self.mul_pack),
         ]
     }
 
@@ -177,6 +184,17 @@ impl HwConfig {
         bits >= 2
             && sparsity as u32 <= self.sparsity
             && self.has_weight_bits(bits + sparsity.index_bits())
+    }
+
+    /// Whether all rows of the matrix unit take a step of such tiles in the same cycle, even though
+    /// two of them may share their multipliers.
+    pub fn rows_together(&self, sparsity: Sparsity, bits: usize) -> bool {
+        let most = match self.mul_pack {
+            0 => return true,
+            1 => 4,
+            _ => 8,
+        };
+        sparsity == Sparsity::Dense && bits <= most
     }
 
     /// Bytes of a beat on a memory port.
@@ -258,6 +276,12 @@ impl HwConfig {
                 "a mask with bits 4 and 8, and any of 2, 3, 5 and 6",
             ),
             ("sparsity", self.sparsity, self.sparsity <= 2, "0, 1 or 2"),
+            (
+                "mul_pack",
+                self.mul_pack,
+                self.mul_pack == 0 || self.mul_pack <= 2 && self.mac_rows >= 2,
+                "0, and from 2 `mac_rows` on also 1 and 2",
+            ),
             (
                 "clock_khz",
                 self.clock_khz,

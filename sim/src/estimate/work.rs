@@ -147,13 +147,19 @@ fn product(
     } else {
         0.0
     };
-    let per_token = steps * tokens as f64;
-    // A header goes in while the tokens of the step before are worked on, if there are several, and
+    // Cycles in which a step is held for a token.
+    let held = if hw.rows_together(sparsity, bits.into()) {
+        1
+    } else {
+        2
+    };
+    let per_token = steps * (tokens * held) as f64;
+    // A header goes in while the step before is held for further cycles, if there are several, and
     // during the steps where a beat can hold more than one.
     let narrow_steps = hw
         .weight_widths()
         .any(|bits| bits as u32 * hw.mac_lanes() < hw.axi_bits);
-    let cycles = beats.max(if tokens == 1 && !narrow_steps {
+    let cycles = beats.max(if tokens * held == 1 && !narrow_steps {
         per_token + header_beats
     } else {
         per_token

@@ -43,6 +43,8 @@ fn manifest(program_bytes: u64) -> Manifest {
         entries: [("decode".into(), 0), ("prefill".into(), 1)].into(),
         prefill_tokens: 2,
         context: 8,
+        ring: None,
+        attention_mask: None,
         regions: vec![
             region(RegionKind::Program, 0, program_bytes),
             region(RegionKind::Weights, 0x10_0000, 64),
@@ -271,7 +273,7 @@ type Case = (&'static str, fn(&mut Value), &'static str);
 #[test]
 fn damage_is_named() {
     let small = small();
-    let cases: [Case; 20] = [
+    let cases: [Case; 22] = [
         (
             "schema",
             |m| m["schema_version"] = json!(99),
@@ -348,6 +350,16 @@ fn damage_is_named() {
             "chunk",
             |m| m["prefill_tokens"] = json!(1 << 20),
             "prefill_tokens 1048576 does not fit region Tokens",
+        ),
+        (
+            "sinks",
+            |m| m["ring"] = json!({"sinks": 7, "positions": 100}),
+            "a ring of 8 positions with 7 sinks and angles for 100 does not hold 2 new ones",
+        ),
+        (
+            "angles",
+            |m| m["ring"] = json!({"sinks": 4, "positions": 7}),
+            "angles for 7",
         ),
         (
             "path",

@@ -17,11 +17,7 @@ fn tiny_bytes() -> Vec<u8> {
 /// Compiles for the smallest configuration; the error as people see it.
 fn try_compile(bytes: Vec<u8>, target: &Path) -> Result<(), String> {
     let model = Model::parse(bytes).map_err(|e| e.to_string())?;
-    let options = Options {
-        config: HwConfig::SMALL,
-        context: 64,
-        schedule: Default::default(),
-    };
+    let options = Options::new(HwConfig::SMALL, 64);
     let tokenization = Tokenization { json: "{}".into() };
     let done = compile(&model, &tokenization, &options, target, &mut |_, _| {});
     done.map(drop).map_err(|e| e.to_string())

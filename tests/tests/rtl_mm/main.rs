@@ -329,7 +329,12 @@ fn limits_of_sparse_operands_are_exact() {
 /// than one.
 #[test]
 fn one_vector_runs_at_the_rate_of_beats_or_steps() {
-    for (name, config) in HwConfig::NAMED {
+    let packed = |mul_pack| HwConfig {
+        mul_pack,
+        ..HwConfig::BASE
+    };
+    let packed = [("packed", packed(1)), ("packed wide", packed(2))];
+    for (name, config) in HwConfig::NAMED.into_iter().chain(packed) {
         let mut random = Random::new(14);
         let mut unit = Unit::new(&config, &mut random);
         for sparsity in Sparsity::ALL {
@@ -349,7 +354,9 @@ fn one_vector_runs_at_the_rate_of_beats_or_steps() {
                 unit.beat_cycles.clear();
                 check(&mut unit, &mut random, &product, 1, 0);
                 let field_bits = bits + sparsity.index_bits();
-                let (beat, steps) = (config.axi_bits as usize, 16 / config.mac_rows as usize);
+                let (beat, rows) = (config.axi_bits as usize, config.mac_rows as usize);
+                let together = config.rows_together(sparsity, bits);
+                let steps = (16 / rows) * if together { 1 } else { 2 };
                 let code_beats = TILE_ROWS * BLOCK * field_bits / beat;
                 let beats = 8 * HEADER_BYTES / beat + code_beats;
                 let tile = beats.max(steps);

@@ -8,7 +8,7 @@ use lampyris_tests::bench::{Bench, DESC_BITS, Random, descriptor, put_bits, spli
 use std::collections::VecDeque;
 use verilator_sys::{Input, Output};
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "prim/fix_to_fp.sv",
     "prim/prim_fifo.sv",
     "mm/mm_acc.sv",
@@ -16,6 +16,8 @@ const FILES: [&str; 11] = [
     "mm/mm_check.sv",
     "mm/mm_drain.sv",
     "mm/mm_intake.sv",
+    "mm/mm_products.sv",
+    "mm/mm_products_pair.sv",
     "mm/mm_row.sv",
     "mm/mm_sparse_mux.sv",
     "mm/mm_unpack.sv",

@@ -18,19 +18,29 @@ const UNLIMITED: Budget = Budget {
     bram: u32::MAX,
 };
 
-/// A table of the unit's resources with each set of formats; the rest is as the board has it.
+/// A table of the unit's resources with each set of formats, and with multipliers that two rows
+/// share; the rest is as the board has it.
 pub(super) fn compare(cache: &Cache, board: &Board) -> Result<String> {
     let with = |weight_bits, sparsity| HwConfig {
         weight_bits,
         sparsity,
+        mul_pack: 0,
         ..board.config
     };
-    let variants = [
+    let mut variants = vec![
         ("4 and 8 bits", with(1 << 4 | 1 << 8, 0)),
         ("all widths", with(ALL_WEIGHT_BITS, 0)),
         ("all widths, 2:4", with(ALL_WEIGHT_BITS, 1)),
         ("all widths, 2:4, 4:16", with(ALL_WEIGHT_BITS, 2)),
     ];
+    if board.config.mac_rows >= 2 {
+        let packed = |weight_bits, sparsity| HwConfig {
+            mul_pack: 1,
+            ..with(weight_bits, sparsity)
+        };
+        variants.push(("4 and 8 bits, shared", packed(1 << 4 | 1 << 8, 0)));
+        variants.push(("all, shared", packed(ALL_WEIGHT_BITS, 2)));
+    }
     let mut out = format!("synthesis of mm_unit for {}, with formats\n", board.name);
     for (name, config) in variants {
         let netlist = netlist(cache, &config, Family::Ecp5, "mm_unit", name)?;

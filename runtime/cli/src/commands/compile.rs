@@ -11,6 +11,7 @@ use super::{JSON_SCHEMA, Target};
 use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
 use clap::ValueEnum;
+use lampyris_bundle::{Mask, Ring};
 use lampyris_compiler::{Compiled, Options, Schedule, Tokenization};
 use lampyris_import::Model;
 use lampyris_import::saved::TextTools;
@@ -32,6 +33,17 @@ pub(crate) struct Args {
     /// How operators follow each other
     #[arg(long, value_enum, default_value_t = Order::Fused)]
     schedule: Order,
+    /// Make the KV cache a ring: texts go on past its positions, remembering their first tokens
+    /// and the most recent ones
+    #[arg(long)]
+    ring: bool,
+    /// First tokens that a ring never forgets
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "ring")]
+    sinks: usize,
+    /// Tokens see only the first F blocks of 64 tokens and the last W, their own included; others
+    /// are neither loaded nor multiplied
+    #[arg(long, value_name = "first:F,window:W", value_parser = parse_mask)]
+    attention_mask: Option<Mask>,
     /// Also build the board's bitstream, or a project for its vendor's tools, and write everything as
     /// one bundle
     #[arg(long)]
@@ -41,6 +53,19 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn parse_mask(text: &str) -> Result<Mask, String> {
+    let blocks = |part: &str, name: &str| part.strip_prefix(name)?.parse().ok();
+    let parsed = text.split_once(',').and_then(|(first, window)| {
+        Some(Mask {
+            first: blocks(first, "first:")?,
+            window: blocks(window, "window:")?,
+        })
+    });
+    parsed.ok_or_else(|| {
+        "expected numbers of blocks of 64 tokens, such as first:1,window:4".to_owned()
+    })
 }
 
 /// [`Schedule`] as an argument.
@@ -90,7 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             .map_or(0, |f| f.bytes)
     };
     note(&format!(
-        "compiled {} ({} parameters) to {} in {:.1} s: {} of weights, {} of program for all lengths up to {}, DRAM {}",
+        "compiled {} ({} parameters) to {} in {:.1} s: {} of weights, {} of program for all lengths up to {}{}, DRAM {}",
         manifest.model.name,
         grouped(manifest.model.parameters),
         args.output.display(),
@@ -98,6 +123,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bytes(size("weights.bin")),
         bytes(size("program.bin")),
         grouped(u64::from(manifest.context)),
+        manifest.ring.map_or(String::new(), ring_note),
         bytes(manifest.dram_bytes()),
     ));
     Ok(ExitCode::SUCCESS)
@@ -106,8 +132,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn options(args: &Args, model: &Model) -> Result<Options> {
     Ok(Options {
         schedule: args.schedule.into(),
+        sinks: args.ring.then_some(args.sinks),
+        mask: args.attention_mask,
         ..args.target.options(model)?
     })
+}
+
+/// What a ring adds to the lengths of a program.
+fn ring_note(ring: Ring) -> String {
+    let (sinks, positions) = (ring.sinks, grouped(u64::from(ring.positions)));
+    format!(" and, with {sinks} sinks, past it up to {positions}")
 }
 
 /// Compiles to `output` and says what was not kept losslessly.

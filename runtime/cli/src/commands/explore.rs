@@ -185,11 +185,7 @@ fn sweep(
             }
             (port, config.clock_khz) = ports[&key];
         }
-        let options = lampyris_compiler::Options {
-            config,
-            context,
-            schedule: Default::default(),
-        };
+        let options = lampyris_compiler::Options::new(config, context);
         let plan = match lampyris_compiler::plan(model, &options) {
             Ok(plan) => plan,
             Err(error) => {

@@ -17,7 +17,7 @@ pub(super) struct Run {
     pub(super) tokens: Vec<u32>,
     pub(super) text: String,
     pub(super) calls: Vec<Call>,
-    /// It ended because no position was left.
+    /// It ended because no position was left in the cache, or in a ring no angles.
     pub(super) context_full: bool,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn generate(
         let piece = stream.push(token)?;
         emit(&piece, wanted.json, &mut run.text);
         input = vec![token];
-        if session.position() == session.context() {
+        if session.position() == session.limit() {
             run.context_full = true;
             break;
         }

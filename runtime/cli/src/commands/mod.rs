@@ -56,10 +56,7 @@ impl Target {
     ) -> anyhow::Result<lampyris_compiler::Options> {
         let board = self.board()?;
         let most = model.spec().context_length.min(CONTEXT_DEFAULT_MAX);
-        Ok(lampyris_compiler::Options {
-            config: board.config,
-            context: self.context.unwrap_or(most),
-            schedule: lampyris_compiler::Schedule::Fused,
-        })
+        let context = self.context.unwrap_or(most);
+        Ok(lampyris_compiler::Options::new(board.config, context))
     }
 }

@@ -116,7 +116,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let run = run?;
     if run.context_full {
-        note("note: the text ends because the KV cache is full; compile with a longer --context");
+        note(match bundle.manifest.ring {
+            None => {
+                "note: the text ends because the KV cache is full; compile with a longer --context, or with --ring to go on past it"
+            }
+            Some(_) => "note: the text ends because the program has no angles for more positions",
+        });
     }
     if args.json {
         print(&format!(

@@ -112,33 +112,33 @@ fn bundles_are_verified_and_shown() {
         path,
         &["bundle", "inspect", "bundle"],
         &expect![[r#"
-        exit code 0
-        --- stdout
-        model                          tiny
-        parameters                1,312,384
-        layers                            6
-        context                          64
-        memory                      1.9 MiB
-        weights read for a token  870.0 KiB
-        configuration              23f1caa6
-        board                            ulx3s-85f
-        board's memory                    32.0 MiB
-        tools                         nextpnr 0.11
-        seed                                     3
-        sources                not in a repository
-        clock           40.0 MHz, highest 41.5 MHz
-        figures are                        made up
+            exit code 0
+            --- stdout
+            model                          tiny
+            parameters                1,312,384
+            layers                            6
+            context                          64
+            memory                      1.9 MiB
+            weights read for a token  870.0 KiB
+            configuration              98754f06
+            board                            ulx3s-85f
+            board's memory                    32.0 MiB
+            tools                         nextpnr 0.11
+            seed                                     3
+            sources                not in a repository
+            clock           40.0 MHz, highest 41.5 MHz
+            figures are                        made up
 
-        resource         used  available   share
-        LUT4            30000      83640   35.9%
+            resource         used  available   share
+            LUT4            30000      83640   35.9%
 
-        block memories by buffer
-        u_soc.u_vmem  32
+            block memories by buffer
+            u_soc.u_vmem  32
 
-        slowest path, 24.0 ns:
-          u_soc.u_mm: 4.0 ns logic, 20.0 ns wires, to `sum_q`
-        --- stderr
-    "#]],
+            slowest path, 24.0 ns:
+              u_soc.u_mm: 4.0 ns logic, 20.0 ns wires, to `sum_q`
+            --- stderr
+        "#]],
     );
     check(
         path,

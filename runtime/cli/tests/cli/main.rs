@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test -p lampyris` rewrites the expected texts.
 
+mod attention;
 mod bench;
 mod boards;
 mod chat;
@@ -452,7 +453,7 @@ fn compile() {
               }
             ],
             "schedule": "fused",
-            "schema_version": 3
+            "schema_version": 4
           },
           "output": "out",
           "requantized": [],
@@ -579,7 +580,7 @@ fn a_full_cache_ends_the_text_and_not_the_command() {
         --- stderr
         error: start: 57 positions, the cache has 24
 
-        hint: compile with a longer --context, or ask for fewer tokens
+        hint: compile with a longer --context, or with --ring to go on past it; or ask for fewer tokens
     "#]],
     );
 }

@@ -210,11 +210,7 @@ mod tests {
     #[test]
     fn the_plan_foretells_the_manifest() {
         let model = lampyris_import::open("tiny").unwrap();
-        let options = Options {
-            config: Board::open("kv260").unwrap().config,
-            context: 64,
-            schedule: Default::default(),
-        };
+        let options = Options::new(Board::open("kv260").unwrap().config, 64);
         let plan = lampyris_compiler::plan(&model, &options).unwrap();
         let need = Need::planned(&model, &options, &plan).unwrap();
         let folder = tempfile::tempdir().unwrap();
