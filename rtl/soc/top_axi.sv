@@ -21,6 +21,7 @@ module top_axi #(
     parameter int unsigned QueueDepth  = 8,
     parameter int unsigned WeightBits  = 380,
     parameter int unsigned Sparsity    = 2,
+    parameter int unsigned MulPack     = 0,
     parameter int unsigned ConfigHash  = 0
 ) (
     input  wire logic                   ap_clk,
@@ -173,6 +174,7 @@ module top_axi #(
       .QueueDepth (QueueDepth),
       .WeightBits (WeightBits),
       .Sparsity   (Sparsity),
+      .MulPack    (MulPack),
       .ConfigHash (ConfigHash)
   ) u_lampyris (
       .ap_clk,
