@@ -8,7 +8,7 @@ use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::{Blocks, Softmax, Vector, group_rows};
 use crate::image::Run;
 use crate::program::Region;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
 
 /// Tile header selector: no header.
@@ -46,9 +46,11 @@ impl Emitter<'_> {
             self.alu_imm(alu::ADD, reg::TOKEN_POS, reg::POS, 0, label);
         }
         self.alu_imm(alu::ADD, reg::LEN, reg::TOKEN_POS, 1, label);
-        self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, 4, label);
+        let hw = self.cx.hw;
+        let shift = i64::from(hw.tile_rows().ilog2());
+        self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, shift, label);
         self.alu_imm(alu::ADD, reg::KEY_GROUPS, reg::KEY_TILE, 1, label);
-        let tile = tile_bytes(8, true) as i64;
+        let (tile, chunk) = (hw.tile_bytes(8, true) as i64, hw.chunk_bytes() as i64);
         self.alu_imm(
             alu::MUL,
             reg::KEY_TILE,
@@ -60,18 +62,18 @@ impl Emitter<'_> {
             alu::MUL,
             reg::KEY_CHUNKS,
             reg::KEY_GROUPS,
-            key_blocks * tile / CHUNK_BYTES as i64,
+            key_blocks * tile / chunk,
             label,
         );
         self.alu_imm(alu::SHR, reg::VALUE_TILE, reg::TOKEN_POS, 5, label);
         self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, reg::VALUE_TILE, 1, label);
-        let tile = tile_bytes(8, false) as i64;
+        let tile = hw.tile_bytes(8, false) as i64;
         self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
         self.alu_imm(
             alu::MUL,
             reg::VALUE_CHUNKS,
             reg::VALUE_BLOCKS,
-            tile / CHUNK_BYTES as i64,
+            tile / chunk,
             label,
         );
         self.alu_imm(alu::SHL, reg::VALUE_SCALE, reg::TOKEN_POS, 2, label);
@@ -100,9 +102,9 @@ impl Emitter<'_> {
         let users = [&layer.k, &layer.v, &layer.q];
         self.quantize(b.h, b.xb_h, d, &users, "attn_norm");
         let (q, k, v) = (
-            strided(b.q, run.spec.q_width()),
-            strided(b.k, run.spec.k_width()),
-            strided(b.v, run.spec.v_width()),
+            self.strided(b.q, run.spec.q_width()),
+            self.strided(b.k, run.spec.k_width()),
+            self.strided(b.v, run.spec.v_width()),
         );
         self.linear(&layer.k, b.xb_h, k, b.bias[1], "attn_k");
         self.linear(&layer.v, b.xb_h, v, b.bias[2], "attn_v");
@@ -119,13 +121,13 @@ impl Emitter<'_> {
                 e.token_offset(reg::Q, q.stride, "attention");
                 e.token_offset(reg::K, k.stride, "attention");
                 e.token_offset(reg::V, v.stride, "attention");
-                e.token_offset(reg::ATTN, attn_vector(b.attn, run).stride, "attention");
+                e.token_offset(reg::ATTN, e.attn_vector(b.attn, run).stride, "attention");
                 e.load_rope(run);
                 e.append(run, cache, k, v);
                 e.attend(run, cache, q);
             });
         }
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let width = run.spec.attn_width();
         self.quantize(attn, b.xb_attn, width, &[&layer.o], "attn_output");
         self.linear(&layer.o, b.xb_attn, b.h, b.bias[3], "attn_output");
@@ -196,6 +198,18 @@ impl Emitter<'_> {
             ..base
         };
         self.unit(sum, vec![all(v), all(scratch)], vec![all(v)], label);
+    }
+
+    /// The buffer with the stride of this run's width, in whole row groups.
+    fn strided(&self, v: Vector, width: usize) -> Vector {
+        Vector {
+            stride: width.next_multiple_of(self.cx.hw.tile_rows()) as u32,
+            ..v
+        }
+    }
+
+    fn attn_vector(&self, v: Vector, run: &Run) -> Vector {
+        self.strided(v, run.spec.attn_width())
     }
 
     /// Stores the current token's keys and values.
@@ -473,12 +487,12 @@ impl Emitter<'_> {
     fn weighted_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
         let dim = run.spec.head_dim_v;
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let values = LdW {
             rbase: self.cache,
             rcount: reg::VALUE_CHUNKS,
             addr: cache.values(group.kv_head),
-            rows: (dim / TILE_ROWS) as u16,
+            rows: self.cx.hw.row_groups(dim) as u16,
             stride: cache.value_stride as u32,
             ..LdW::default()
         };
@@ -497,7 +511,7 @@ impl Emitter<'_> {
             xstride: blocks.stride as u16,
             y: at,
             ystride: dim as u32,
-            groups: (dim / TILE_ROWS) as u16,
+            groups: self.cx.hw.row_groups(dim) as u16,
             tokens: group.rows as u8,
             bits: 8,
             header: NO_HEADER,
@@ -516,7 +530,7 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let inverse = b.softmax[group.turn % 2].inverse;
         let dim = run.spec.head_dim_v;
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let at = attn.at + (group.first * dim) as u32;
         let part = heads(attn, group, dim);
         let normalize = Vop {
@@ -542,18 +556,6 @@ impl Emitter<'_> {
             "attn_values",
         );
     }
-}
-
-/// The buffer with the stride of this run's width.
-fn strided(v: Vector, width: usize) -> Vector {
-    Vector {
-        stride: (width as u32).next_multiple_of(LINE_WORDS as u32),
-        ..v
-    }
-}
-
-fn attn_vector(v: Vector, run: &Run) -> Vector {
-    strided(v, run.spec.attn_width())
 }
 
 /// The words of a group's heads in the attention result, of the token that the instructions

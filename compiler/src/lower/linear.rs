@@ -3,7 +3,7 @@
 use super::{Emitter, Tokens, all, all_blocks, vop};
 use crate::buffers::{Blocks, Vector};
 use crate::image::{Linear, Matrix};
-use lampyris_isa::format::{CHUNK_BYTES, Sparsity};
+use lampyris_isa::format::Sparsity;
 use lampyris_isa::insn::{LdW, Mm, Mv, Quant, Vop};
 
 /// Field `group` of the `quant` that feeds these matrices: tiles need one scale for all blocks that
@@ -22,7 +22,7 @@ impl Emitter<'_> {
         let insn = LdW {
             rbase: self.layer,
             addr: matrix.addr,
-            count: (matrix.bytes() / CHUNK_BYTES as u64) as u32,
+            count: (matrix.bytes() / self.cx.hw.chunk_bytes() as u64) as u32,
             rows: 1,
             ..LdW::default()
         };
