@@ -270,7 +270,10 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig
     b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
     b.argmax = vmem.vector(1, 2);
     let parts = spec.vocab_size.div_ceil(SEARCH_ROWS).min(SEARCH_PARTS);
-    let rows = spec.vocab_size.div_ceil(parts).next_multiple_of(hw.tile_rows());
+    let rows = spec
+        .vocab_size
+        .div_ceil(parts)
+        .next_multiple_of(hw.tile_rows());
     b.search_rows = rows as u32;
     b.part_max = vmem.vector(1, spec.vocab_size.div_ceil(rows));
     b.part_argmax = vmem.vector(1, 2 * spec.vocab_size.div_ceil(rows));

@@ -139,7 +139,11 @@ fn write_matrix(
 /// The parts of all channels, a chunk of each in turn.
 fn interleave(parts: &[Vec<u8>]) -> Vec<u8> {
     let chunks = parts[0].len() / CHUNK_BYTES;
-    let chunk = |i: usize| parts.iter().map(move |part| &part[i * CHUNK_BYTES..][..CHUNK_BYTES]);
+    let chunk = |i: usize| {
+        parts
+            .iter()
+            .map(move |part| &part[i * CHUNK_BYTES..][..CHUNK_BYTES])
+    };
     (0..chunks).flat_map(chunk).flatten().copied().collect()
 }
 

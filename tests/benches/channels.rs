@@ -65,6 +65,8 @@ fn config(dram: &DramConfig, headroom: f64) -> HwConfig {
         max_tokens: 1,
         xbuf_blocks: 1 << 11,
         stream_beats: 4096,
+        icache_lines: 1024,
+        queue_depth: 16,
         weight_bits: 1 << 4 | 1 << 6 | 1 << 8,
         sparsity: 1,
         ..HwConfig::WIDE
@@ -101,6 +103,8 @@ fn main() -> Result<ExitCode> {
         let layer = estimated_layer(&dense, port, length)?;
         let name = format!("INT4 at {length}: cycles of a layer, estimator");
         figures.add(name, layer.cycles, "", Level::Modelled);
+        let name = format!("INT4 at {length}: beats of a layer");
+        figures.add(name, layer.beats, "", Level::Modelled);
     }
     drop(dense);
     let sparse = models(folder.path(), TensorType::Q4_2OF4, config)?;
@@ -134,7 +138,11 @@ fn models(folder: &Path, ty: TensorType, config: HwConfig) -> Result<[CompiledDi
             relu: false,
         };
         synthetic.write(&tokenizer, &path)?;
-        Ok(compile_without_text(&lampyris_import::open(&path)?, config, CONTEXT))
+        Ok(compile_without_text(
+            &lampyris_import::open(&path)?,
+            config,
+            CONTEXT,
+        ))
     };
     Ok([model(LAYERS[0])?, model(LAYERS[1])?])
 }
@@ -149,7 +157,10 @@ fn with_cache(bundle: &Bundle) -> Result<Memory> {
         state ^= state << 17;
         state
     };
-    let (tile, header) = (bundle.config.tile_bytes(8, true), bundle.config.header_bytes());
+    let (tile, header) = (
+        bundle.config.tile_bytes(8, true),
+        bundle.config.header_bytes(),
+    );
     for content in &bundle.contents {
         let ContentKind::Cache {
             key_bytes,
@@ -199,7 +210,8 @@ fn step(design: &Design, dram: &DramConfig, compiled: &CompiledDir, length: usiz
         "the RTL chose {:?}, the model {expected:?}",
         call.next
     );
-    for ((name, _, ours), (_, _, theirs)) in model.memory().writable().zip(rtl.memory().writable()) {
+    for ((name, _, ours), (_, _, theirs)) in model.memory().writable().zip(rtl.memory().writable())
+    {
         ensure!(ours == theirs, "`{name}` differs between model and RTL");
     }
     Ok(call)
@@ -237,8 +249,16 @@ fn rtl(
         level,
         Target::AtLeast(90.0),
     );
-    let whole = format!("whole call of {} layers, share of the pins' peak", LAYERS[1]);
-    figures.add(name(&whole), share(bytes(&calls[1]), cycles(&calls[1])), "%", level);
+    let whole = format!(
+        "whole call of {} layers, share of the pins' peak",
+        LAYERS[1]
+    );
+    figures.add(
+        name(&whole),
+        share(bytes(&calls[1]), cycles(&calls[1])),
+        "%",
+        level,
+    );
     let limit = 100.0 * dram.timing.refresh_limit();
     figures.add(name("left by refresh"), limit, "% of the pins' peak", level);
     figures.add(name("cycles of a layer"), layer_cycles, "", level);

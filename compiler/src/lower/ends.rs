@@ -120,7 +120,13 @@ impl Emitter<'_> {
             self.alu_imm(alu::AND, reg::ROW, reg::ROW, chunk - 1, label);
             self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::TABLE, label);
             self.alu_imm(alu::SHR, reg::TABLE, reg::TOKEN, part.ilog2().into(), label);
-            self.alu_imm(alu::SHL, reg::TABLE, reg::TABLE, chunk.ilog2().into(), label);
+            self.alu_imm(
+                alu::SHL,
+                reg::TABLE,
+                reg::TABLE,
+                chunk.ilog2().into(),
+                label,
+            );
             self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::TABLE, label);
         }
         self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::ROW_SCALE, label);
@@ -259,7 +265,10 @@ impl Emitter<'_> {
             sparsity: head.format.sparsity as u8,
             ..Mv::default()
         };
-        let logits = Region::vmem(b.logits.at + first, rows.next_multiple_of(self.cx.hw.tile_rows() as u32));
+        let logits = Region::vmem(
+            b.logits.at + first,
+            rows.next_multiple_of(self.cx.hw.tile_rows() as u32),
+        );
         self.unit(product, vec![all_blocks(b.xb_h)], vec![logits], "output");
         for (red, to, words) in [
             (vop::MAX, b.part_max.at + part, 1),

@@ -380,8 +380,14 @@ mod tests {
         assert_eq!(HwConfig::BASE.code_offset(3, 5, 19), 3 * 20 + 19);
         let bad = [
             HwConfig { channels: 3, ..two },
-            HwConfig { axi_ports: 1, ..two },
-            HwConfig { axi_bits: 256, ..two },
+            HwConfig {
+                axi_ports: 1,
+                ..two
+            },
+            HwConfig {
+                axi_bits: 256,
+                ..two
+            },
         ];
         for (config, value) in bad.into_iter().zip([3, 2, 2]) {
             assert_eq!(

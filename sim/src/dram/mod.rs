@@ -21,8 +21,8 @@ pub use mapping::{Field, Mapping, Order, Place};
 pub use timing::Timing;
 
 use channel::{Channel, Finished};
-use queue::Access;
 use lampyris_isa::format::CHUNK_BYTES;
+use queue::Access;
 use std::collections::VecDeque;
 use thiserror::Error;
 

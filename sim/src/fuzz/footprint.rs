@@ -57,7 +57,10 @@ pub(super) fn footprint(insn: &Insn, slack: u64, hw: &HwConfig) -> Vec<Access> {
     };
     match insn {
         Insn::Mm(i) => {
-            let (tokens, rows) = (u64::from(i.tokens), u64::from(i.groups) * hw.tile_rows() as u64);
+            let (tokens, rows) = (
+                u64::from(i.tokens),
+                u64::from(i.groups) * hw.tile_rows() as u64,
+            );
             to.reads(
                 Xbuf,
                 hull(i.x.into(), i.kblocks.into(), tokens, i.xstride.into()),
@@ -66,7 +69,10 @@ pub(super) fn footprint(insn: &Insn, slack: u64, hw: &HwConfig) -> Vec<Access> {
         }
         Insn::Mv(i) => {
             to.reads(Xbuf, (i.x.into(), i.kblocks.into()));
-            to.writes(Vmem, (i.y.into(), u64::from(i.groups) * hw.tile_rows() as u64));
+            to.writes(
+                Vmem,
+                (i.y.into(), u64::from(i.groups) * hw.tile_rows() as u64),
+            );
         }
         Insn::Vop(i) => vop(i, &mut to),
         Insn::Quant(i) => {
@@ -111,7 +117,10 @@ fn transfer(insn: &Insn, hw: &HwConfig, to: &mut Accesses) {
         }
         Insn::StT(i) => {
             let elements = BLOCK * usize::from(i.blocks);
-            let (groups, bytes) = (hw.row_groups(elements) as u64, hw.tile_bytes(8, false) as u64);
+            let (groups, bytes) = (
+                hw.row_groups(elements) as u64,
+                hw.tile_bytes(8, false) as u64,
+            );
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, hull(i.addr, bytes, groups, i.stride.into()));
         }

@@ -113,7 +113,12 @@ fn channels(
 ) -> verilator_sys::Result<Vec<AxiChannel>> {
     let beat = config.beat_bytes() as usize;
     let mut found = Vec::new();
-    for (i, (prefix, timing)) in AXI.iter().zip(timings).enumerate().take(config.axi_ports as usize) {
+    for (i, (prefix, timing)) in AXI
+        .iter()
+        .zip(timings)
+        .enumerate()
+        .take(config.axi_ports as usize)
+    {
         let shape = AxiShape {
             bits: config.axi_bits,
             channels: if i == 0 { config.channels } else { 1 },

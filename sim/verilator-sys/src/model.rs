@@ -40,10 +40,19 @@ impl Port {
     /// `width` bits from bit `low`.
     fn part(self, low: u32, width: u32) -> Port {
         let inside = width > 0 && low.checked_add(width).is_some_and(|end| end <= self.width);
-        assert!(inside, "bits {low} and on, {width} of them, of a port of {}", self.width);
+        assert!(
+            inside,
+            "bits {low} and on, {width} of them, of a port of {}",
+            self.width
+        );
         let mask = u64::MAX >> 64u32.saturating_sub(width).min(63);
         if self.storage != 0 {
-            return Port { width, mask, shift: self.shift + low, ..self };
+            return Port {
+                width,
+                mask,
+                shift: self.shift + low,
+                ..self
+            };
         }
         assert!(
             low.is_multiple_of(32) && width.is_multiple_of(32) && width > 64,
@@ -51,7 +60,12 @@ impl Port {
         );
         // SAFETY: the storage holds the words of `self.width` bits, and the part lies within.
         let address = unsafe { self.address.add(low as usize / 8) };
-        Port { address, width, mask, ..self }
+        Port {
+            address,
+            width,
+            mask,
+            ..self
+        }
     }
 }
 

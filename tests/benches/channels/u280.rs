@@ -69,11 +69,20 @@ pub(super) fn report(
         let token = LAYERS * (quarter + exchange) + head;
         let rate = CLOCK_HZ / token;
         println!("at {length}:");
-        println!("  a layer on one core, estimator       {:>12.0} cycles", layer.cycles);
-        println!("    of which beats of its port         {:>12.0}", layer.beats);
+        println!(
+            "  a layer on one core, estimator       {:>12.0} cycles",
+            layer.cycles
+        );
+        println!(
+            "    of which beats of its port         {:>12.0}",
+            layer.beats
+        );
         println!("  a quarter, + {SERIAL} x {LATENCY} x 3/4 of latency  {quarter:>12.0} cycles");
         println!("  exchange between cores               {exchange:>12.0} cycles");
-        println!("  x {LAYERS} layers                          {:>12.0} cycles", LAYERS * (quarter + exchange));
+        println!(
+            "  x {LAYERS} layers                          {:>12.0} cycles",
+            LAYERS * (quarter + exchange)
+        );
         println!("  output projection, a quarter         {head:>12.0} cycles");
         println!("  a token                              {token:>12.0} cycles");
         println!("  225,000,000 / that                   {rate:>12.1} tokens/s");
