@@ -116,6 +116,37 @@ fn random_programs_agree_on_unusual_shapes() {
 }
 
 #[test]
+fn random_programs_agree_on_channels_side_by_side() {
+    // More rows in a channel than a line has words.
+    let two = HwConfig {
+        channels: 2,
+        mac_rows: 8,
+        sfu_lanes: 4,
+        ..HwConfig::WIDE
+    };
+    let four = HwConfig {
+        channels: 4,
+        mac_rows: 2,
+        max_tokens: 2,
+        stream_beats: 32,
+        sparsity: 0,
+        weight_bits: HwConfig::SMALL.weight_bits,
+        ..HwConfig::WIDE
+    };
+    let eight = HwConfig {
+        channels: 8,
+        mac_rows: 1,
+        max_tokens: 5,
+        vmem_words: 1 << 15,
+        sparsity: 1,
+        ..HwConfig::WIDE
+    };
+    for config in [two, four, eight] {
+        run_programs(&config, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(8));
+    }
+}
+
+#[test]
 fn a_wrong_model_is_caught_and_named() {
     let config = HwConfig::SMALL;
     let design = design(&config);
