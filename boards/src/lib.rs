@@ -36,13 +36,17 @@
 //! ...
 //! ```
 //!
+//! Boards that need their vendor's tools have other tables: see [`vendor`].
+//!
 //! Unknown keys and values out of range are errors with their place.
 
 pub mod hardware;
 pub mod pll;
 pub mod sdr;
+pub mod vendor;
 
 pub use hardware::Hardware;
+pub use vendor::Vendor;
 
 use hardware::{Clock, Link, Memory, OutOfRange, Part, Pins};
 use lampyris_isa::HwConfig;
@@ -61,6 +65,8 @@ pub struct Board {
     pub budget: Option<Budget>,
     /// What lies around the accelerator; boards that are only a configuration have none.
     pub hardware: Option<Hardware>,
+    /// The same for a board that needs its vendor's tools.
+    pub vendor: Option<Vendor>,
     /// The board's file; empty for a named configuration.
     pub text: String,
 }
@@ -83,7 +89,7 @@ pub struct Budget {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("{}: {source}\n\nhint: name a configuration (base, small, wide), a board of this program (ulx3s-85f) or a board's file", path.display())]
+    #[error("{}: {source}\n\nhint: name a configuration (base, small, wide), a board of this program ({}) or a board's file", path.display(), shipped().collect::<Vec<_>>().join(", "))]
     Io {
         /// File.
         path: PathBuf,
@@ -97,6 +103,24 @@ pub enum Error {
         file: String,
         /// Cause with line and column.
         message: String,
+    },
+    /// The text is not a board for its vendor's tools.
+    #[error("{file}: {message}\n\nhint: boards/kv260.toml shows every key")]
+    VendorParse {
+        /// File.
+        file: String,
+        /// Cause with line and column.
+        message: String,
+    },
+    /// A value of such a board is out of range.
+    #[error(
+        "{file}: {source}\n\nhint: correct this value; boards/kv260.toml and boards/alveo-u280.toml are examples"
+    )]
+    Vendor {
+        /// File.
+        file: String,
+        /// Key, value and range.
+        source: vendor::Refused,
     },
     /// `inherit` names no configuration.
     #[error("{file}: `inherit` is `{found}`\n\nhint: use base, small or wide")]
@@ -234,12 +258,18 @@ pub fn named(name: &str) -> Option<HwConfig> {
         .map(|(_, c)| *c)
 }
 
-/// Boards that this program brings along: name, file and pin file.
-const SHIPPED: [(&str, &str, &str); 1] = [(
-    "ulx3s-85f",
-    include_str!("../ulx3s-85f.toml"),
-    include_str!("../ulx3s-85f.lpf"),
-)];
+/// Boards that this program brings along: name, file and pin file, if there is one.
+const SHIPPED: [(&str, &str, &str); 5] = [
+    (
+        "ulx3s-85f",
+        include_str!("../ulx3s-85f.toml"),
+        include_str!("../ulx3s-85f.lpf"),
+    ),
+    ("kv260", include_str!("../kv260.toml"), ""),
+    ("alveo-u55c", include_str!("../alveo-u55c.toml"), ""),
+    ("alveo-u280", include_str!("../alveo-u280.toml"), ""),
+    ("vhk158", include_str!("../vhk158.toml"), ""),
+];
 
 /// Names of the boards that this program brings along.
 pub fn shipped() -> impl Iterator<Item = &'static str> {
@@ -257,6 +287,9 @@ impl Board {
         text: &str,
         pins: impl FnOnce(&str) -> Result<String, Error>,
     ) -> Result<Board, Error> {
+        if vendor::is_vendor(text) {
+            return vendor::parse(file, text);
+        }
         let parsed: File = toml::from_str(text).map_err(|e| Error::Parse {
             file: file.into(),
             message: e.to_string(),
@@ -268,6 +301,7 @@ impl Board {
         let config = parsed.accel.apply(file, base)?;
         Ok(Board {
             hardware: parsed.hardware(file, &config, pins)?,
+            vendor: None,
             name: parsed.name,
             config,
             budget: parsed.budget,
@@ -286,6 +320,7 @@ impl Board {
                 config,
                 budget: None,
                 hardware: None,
+                vendor: None,
                 text: String::new(),
             });
         }
@@ -386,7 +421,8 @@ mod tests {
         for name in shipped() {
             let board = Board::open(name).unwrap();
             assert_eq!(board.name, name);
-            assert!(board.budget.is_some() && board.hardware.is_some());
+            let open = board.budget.is_some() && board.hardware.is_some();
+            assert!(open != board.vendor.is_some(), "{name}");
         }
     }
 

@@ -331,6 +331,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
     let summary = model.summary()?.parameters;
     Ok(Manifest {
         build: None,
+        project: None,
         schema_version: SCHEMA_VERSION,
         isa_version: ISA_VERSION,
         config: options.config.into(),

@@ -38,6 +38,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         checked.with_context(|| format!("host link of {axi_bits} bits"))?;
     }
     eprintln!("host link: clean");
+    for axi_ports in [1, 2] {
+        let top = Build::new("top_axi").param("AxiPorts", axi_ports);
+        let checked = top.sources(&sources).lint();
+        checked.with_context(|| format!("vendor boards' top level with {axi_ports} ports"))?;
+    }
+    eprintln!("vendor boards' top level: clean");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask synth`: a board's configuration through Yosys for ECP5, against its budget.
+//! `cargo xtask synth`: a board's configuration through Yosys, against its budget.
 
 mod formats;
 
@@ -6,8 +6,9 @@ use crate::progress::Step;
 use crate::setup;
 use anyhow::{Context, Result, bail};
 use lampyris_boards::Board;
-use lampyris_flow::report::{table, utilisation};
-use lampyris_flow::yosys::{Design, Netlist, synthesise};
+use lampyris_flow::report::{Resource, table, utilisation};
+use lampyris_flow::yosys::{Design, Family, Netlist, synthesise};
+use lampyris_flow::{Error, vendor};
 use lampyris_isa::HwConfig;
 use std::fs;
 use verilator_sys::source_tree;
@@ -44,26 +45,36 @@ impl Default for Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let board = Board::open(&arguments.board)?;
     if arguments.formats {
+        if board.vendor.is_some() {
+            bail!(
+                "--formats counts cells of ECP5, which {} has not\n\nhint: name a configuration, such as --board base",
+                board.name
+            );
+        }
         setup::run(&setup::Arguments::default())?;
         print!("{}", formats::compare(&Cache::locate()?, &board)?);
         return Ok(());
     }
-    let budget = board.budget.with_context(|| {
-        format!(
+    let family = family(&board)?;
+    if board.vendor.is_none() && board.budget.is_none() {
+        bail!(
             "{} has no [budget]\n\nhint: add the resources of the part",
             arguments.board
-        )
-    })?;
+        );
+    }
     setup::run(&setup::Arguments::default())?;
     let cache = Cache::locate()?;
     let top = arguments.top.as_deref().unwrap_or("lampyris");
-    let netlist = netlist(&cache, &board.config, top, "synthesis")?;
-    let resources = utilisation(&netlist.cells, &budget);
+    let netlist = netlist(&cache, &board.config, family, top, "synthesis")?;
+    let resources = resources(&board, &netlist)?;
     println!(
         "synthesis for {}\n{}",
         board.name,
         table(&resources).trim_end()
     );
+    if family != Family::Ecp5 {
+        println!("an estimate by Yosys: the accelerator alone, and no tool of the vendor was run");
+    }
     let over: Vec<_> = resources
         .iter()
         .filter(|resource| resource.used > resource.available)
@@ -81,8 +92,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The family that Yosys synthesises a board for.
+fn family(board: &Board) -> Result<Family> {
+    let Some(vendor) = &board.vendor else {
+        return Ok(Family::Ecp5);
+    };
+    let name = vendor.part.family.yosys();
+    let name = name.ok_or_else(|| Error::NoEstimate {
+        board: board.name.clone(),
+        device: vendor.part.device.clone(),
+    })?;
+    Ok(Family::Xilinx(name))
+}
+
+/// What the cells take of the board's part.
+fn resources(board: &Board, netlist: &Netlist) -> Result<Vec<Resource>> {
+    if let Some(vendor) = &board.vendor {
+        return Ok(vendor::utilisation(&netlist.cells, &vendor.budget));
+    }
+    let budget = board.budget.context("checked before the synthesis")?;
+    Ok(utilisation(&netlist.cells, &budget))
+}
+
 /// The netlist of module `top` in a configuration; `name` is the step's.
-fn netlist(cache: &Cache, config: &HwConfig, top: &str, name: &str) -> Result<Netlist> {
+fn netlist(
+    cache: &Cache,
+    config: &HwConfig,
+    family: Family,
+    top: &str,
+    name: &str,
+) -> Result<Netlist> {
     let rtl = crate::root()?.join("rtl");
     let sources = source_tree(&rtl)?;
     let top_source = sources
@@ -106,7 +145,7 @@ fn netlist(cache: &Cache, config: &HwConfig, top: &str, name: &str) -> Result<Ne
     };
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let step = Step::start(name, "running Yosys");
-    let result = synthesise(cache, &design, folder.path(), &mut |_| {});
+    let result = synthesise(cache, &design, family, folder.path(), &mut |_| {});
     // The log outlives the folder, and is most wanted after a failure.
     fs::create_dir_all(cache.logs()).context("cannot create the folder of logs")?;
     let _ = fs::copy(

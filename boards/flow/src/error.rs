@@ -11,6 +11,30 @@ pub enum Error {
         /// Board.
         board: String,
     },
+    /// The board needs no vendor's tools, or is only a configuration.
+    #[error(
+        "{board} has no [part.xilinx], so there is no project of its vendor's tools\n\nhint: kv260 has one"
+    )]
+    NoVendor {
+        /// Board.
+        board: String,
+    },
+    /// The top module's header is not as expected.
+    #[error("cannot read the ports of `{}`\n\nhint: one port a line, as rtl/README.md says", path.display())]
+    Ports {
+        /// The source.
+        path: PathBuf,
+    },
+    /// Yosys cannot synthesise for the part.
+    #[error(
+        "Yosys has no cells of {device}, so there is no estimate for {board}\n\nhint: ooc.tcl of the board's project asks Vivado; an UltraScale+ board with the same [accel], such as alveo-u55c, can be estimated"
+    )]
+    NoEstimate {
+        /// Board.
+        board: String,
+        /// Part.
+        device: String,
+    },
     /// A tool is not installed.
     #[error(
         "{tool} is not installed\n\nhint: run `{}`",

@@ -1,6 +1,6 @@
 //! From a board and the RTL to a bitstream, with open tools: Yosys synthesises, nextpnr places and
 //! routes, ecppack writes the bitstream. All of them are pinned; the same inputs give the same
-//! bitstream, byte for byte.
+//! bitstream, byte for byte. For other boards, a project for their vendor's tools: [`vendor`].
 
 mod error;
 pub mod formal;
@@ -9,6 +9,7 @@ pub mod report;
 pub mod resources;
 mod script;
 mod tool;
+pub mod vendor;
 pub mod yosys;
 
 pub use error::{Error, Result};
@@ -110,7 +111,8 @@ pub fn build(
         parameters: &parameters,
         root: request.rtl,
     };
-    let netlist = yosys::synthesise(cache, &design, request.folder, &mut |line| {
+    let family = yosys::Family::Ecp5;
+    let netlist = yosys::synthesise(cache, &design, family, request.folder, &mut |line| {
         if let Some(pass) = yosys::pass(line) {
             progress(Progress::Synthesis(pass));
         }

@@ -27,6 +27,33 @@ pub struct Design<'a> {
     pub root: &'a Path,
 }
 
+/// Cells that a design becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Lattice ECP5.
+    Ecp5,
+    /// A family of `synth_xilinx`, for an estimate: inputs and outputs have no cells.
+    Xilinx(&'static str),
+}
+
+impl Family {
+    /// The command that synthesises, and the types of its block memories.
+    fn synthesis(self, top: &str, netlist: &str) -> (String, &'static str) {
+        match self {
+            Family::Ecp5 => (
+                format!("synth_ecp5 -top {top} -json {netlist}"),
+                "t:DP16KD t:PDPW16KD",
+            ),
+            Family::Xilinx(family) => (
+                format!(
+                    "synth_xilinx -family {family} -top {top} -flatten -noiopad -uram -json {netlist}"
+                ),
+                "t:RAMB36E2 t:RAMB18E2 t:URAM288",
+            ),
+        }
+    }
+}
+
 /// A netlist.
 #[derive(Clone, Debug)]
 pub struct Netlist {
@@ -38,13 +65,14 @@ pub struct Netlist {
     pub memories: Vec<String>,
 }
 
-/// Synthesises for Lattice ECP5; files go to `folder`.
+/// Synthesises for a family; files go to `folder`.
 ///
 /// # Errors
 /// Yosys is missing or fails, or sources lie at paths that it cannot read.
 pub fn synthesise(
     cache: &Cache,
     design: &Design<'_>,
+    family: Family,
     folder: &Path,
     watch: &mut dyn FnMut(&str),
 ) -> Result<Netlist> {
@@ -55,11 +83,11 @@ pub fn synthesise(
     let mut command = Command::new(cache.python());
     command.current_dir(design.root).args(["-c", SCRIPT]);
     command.args(reading(design)?);
-    let top = design.top;
-    command.arg(format!("synth_ecp5 -top {top} -json {}", plain(&path)?));
+    let (synthesis, blocks) = family.synthesis(design.top, &plain(&path)?);
+    command.arg(synthesis);
     command.arg(format!("tee -q -o {} stat -json", plain(&stat)?));
     let list = plain(&memories)?;
-    command.arg(format!("tee -q -o {list} select -list t:DP16KD t:PDPW16KD"));
+    command.arg(format!("tee -q -o {list} select -list {blocks}"));
     tool::run("Yosys", &mut command, &folder.join("yosys.log"), watch)?;
     Ok(Netlist {
         cells: cells(&read(&stat)?)?,

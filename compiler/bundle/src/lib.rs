@@ -21,7 +21,7 @@ pub mod writer;
 pub use contents::{Content, ContentKind, Role};
 pub use error::{Error, Result};
 pub use manifest::{
-    Build, Config, Figure, MASK_BLOCK, Manifest, Mask, Region, RegionKind, Ring, Schedule,
+    Build, Config, Figure, MASK_BLOCK, Manifest, Mask, Project, Region, RegionKind, Ring, Schedule,
 };
 
 use lampyris_isa::insn::INSN_BYTES;

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// The bitstream that runs the program; a directory for simulation has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
+    /// A project for a vendor's tools, in place of a bitstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Project>,
     /// Every other file with its hash.
     pub files: Vec<FileEntry>,
 }
@@ -67,6 +70,27 @@ pub struct Build {
     pub source_revision: Option<String>,
     /// What is known of the result.
     pub figures: Vec<Figure>,
+}
+
+/// A project in [`crate::names::FPGA`] from which a vendor's tools would make a bitstream.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Name of the board.
+    pub board: String,
+    /// Bytes of the board's memory that the accelerator may use.
+    pub memory_bytes: u64,
+    /// How far it was tried.
+    pub level: String,
+    /// Versions of the tools that know the board.
+    pub tools: String,
+    /// What builds it, run in the bundle's directory.
+    pub build: Vec<String>,
+    /// What loads it afterwards, where the board is.
+    pub load: Vec<String>,
+    /// Revision of the sources, if they lie in a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_revision: Option<String>,
 }
 
 /// A number with how it was found.

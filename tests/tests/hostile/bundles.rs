@@ -25,6 +25,7 @@ fn manifest(program_bytes: u64) -> Manifest {
     let region = |kind, base, bytes| Region { kind, base, bytes };
     Manifest {
         build: None,
+        project: None,
         schema_version: SCHEMA_VERSION,
         schedule: Default::default(),
         isa_version: ISA_VERSION,

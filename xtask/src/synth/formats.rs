@@ -4,6 +4,7 @@ use super::netlist;
 use anyhow::Result;
 use lampyris_boards::{Board, Budget};
 use lampyris_flow::report::utilisation;
+use lampyris_flow::yosys::Family;
 use lampyris_isa::HwConfig;
 use lampyris_isa::config::ALL_WEIGHT_BITS;
 use std::fmt::Write as _;
@@ -42,7 +43,7 @@ pub(super) fn compare(cache: &Cache, board: &Board) -> Result<String> {
     }
     let mut out = format!("synthesis of mm_unit for {}, with formats\n", board.name);
     for (name, config) in variants {
-        let netlist = netlist(cache, &config, "mm_unit", name)?;
+        let netlist = netlist(cache, &config, Family::Ecp5, "mm_unit", name)?;
         let _ = write!(out, "{name:<22}");
         for resource in utilisation(&netlist.cells, &UNLIMITED) {
             let _ = write!(out, " {:>8} {:<10}", resource.used, resource.name);

@@ -4,8 +4,8 @@ mod rebuild;
 
 use super::JSON_SCHEMA;
 use crate::output::{bytes, grouped, note, print, table};
-use anyhow::{Context, Result};
-use lampyris_bundle::{Build, Bundle, Manifest, names};
+use anyhow::{Context, Result, bail};
+use lampyris_bundle::{Build, Bundle, Manifest, Project, names};
 use lampyris_flow::report::{self, Report};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The part of a manifest that tells of the bitstream.
 pub(crate) fn build_of<'a>(manifest: &'a Manifest, directory: &Path) -> Result<&'a Build> {
+    if let Some(project) = &manifest.project {
+        bail!(
+            "{} holds a project for {} ({}), no bitstream that lampyris built\n\nhint: build it with {}: {}",
+            directory.display(),
+            project.board,
+            project.level,
+            project.tools,
+            project.build.join("; "),
+        );
+    }
     manifest.build.as_ref().with_context(|| {
         format!(
             "{} has no bitstream\n\nhint: compile the model with --board NAME --bitstream",
@@ -86,6 +96,9 @@ fn inspect(directory: &Path, as_json: bool) -> Result<ExitCode> {
     if let (Some(build), Some(report)) = (&bundle.manifest.build, &report) {
         print(&build_text(build, report));
     }
+    if let Some(project) = &bundle.manifest.project {
+        print(&project_text(project));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,6 +122,28 @@ fn model_text(manifest: &Manifest) -> String {
         ),
         row("configuration", manifest.config_hash.clone()),
     ])
+}
+
+fn project_text(project: &Project) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let revision = project.source_revision.clone();
+    let mut text = table(&[
+        row("project for", project.board.clone()),
+        row("board's memory", bytes(project.memory_bytes)),
+        row("state", project.level.clone()),
+        row("needs", project.tools.clone()),
+        row(
+            "sources",
+            revision.unwrap_or_else(|| "not in a repository".into()),
+        ),
+    ]);
+    for (title, commands) in [("build", &project.build), ("load", &project.load)] {
+        text.push_str(&format!("\n{title}\n"));
+        for command in commands {
+            text.push_str(&format!("  {command}\n"));
+        }
+    }
+    text
 }
 
 fn build_text(build: &Build, report: &Report) -> String {

@@ -1,7 +1,9 @@
 //! `lampyris compile`.
 
 mod bitstream;
+mod fit;
 mod sbom;
+mod vendor;
 
 pub(crate) use bitstream::with_progress;
 
@@ -10,7 +12,8 @@ use crate::output::{bar, bytes, grouped, note, print};
 use anyhow::Result;
 use clap::ValueEnum;
 use lampyris_bundle::{Mask, Ring};
-use lampyris_compiler::{Compiled, Schedule, Tokenization};
+use lampyris_compiler::{Compiled, Options, Schedule, Tokenization};
+use lampyris_import::Model;
 use lampyris_import::saved::TextTools;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -41,7 +44,8 @@ pub(crate) struct Args {
     /// are neither loaded nor multiplied
     #[arg(long, value_name = "first:F,window:W", value_parser = parse_mask)]
     attention_mask: Option<Mask>,
-    /// Also build the board's bitstream and write everything as one bundle
+    /// Also build the board's bitstream, or a project for its vendor's tools, and write everything as
+    /// one bundle
     #[arg(long)]
     bitstream: bool,
     #[command(flatten)]
@@ -125,6 +129,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn options(args: &Args, model: &Model) -> Result<Options> {
+    Ok(Options {
+        schedule: args.schedule.into(),
+        sinks: args.ring.then_some(args.sinks),
+        mask: args.attention_mask,
+        ..args.target.options(model)?
+    })
+}
+
 /// What a ring adds to the lengths of a program.
 fn ring_note(ring: Ring) -> String {
     let (sinks, positions) = (ring.sinks, grouped(u64::from(ring.positions)));
@@ -134,12 +147,7 @@ fn ring_note(ring: Ring) -> String {
 /// Compiles to `output` and says what was not kept losslessly.
 fn compile(args: &Args, output: &Path) -> Result<Compiled> {
     let model = lampyris_import::open(&args.model)?;
-    let options = lampyris_compiler::Options {
-        schedule: args.schedule.into(),
-        sinks: args.ring.then_some(args.sinks),
-        mask: args.attention_mask,
-        ..args.target.options(&model)?
-    };
+    let options = options(args, &model)?;
     let json = TextTools::from_model_file(model.file())?.to_json()?;
     let progress = bar(0, "packing", true);
     let compiled = lampyris_compiler::compile(

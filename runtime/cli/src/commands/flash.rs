@@ -4,7 +4,7 @@ use super::bundle::build_of;
 use crate::output::note;
 use anyhow::{Context, Result, bail};
 use lampyris_boards::Board;
-use lampyris_bundle::{Bundle, names};
+use lampyris_bundle::{Bundle, Project, names};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -23,6 +23,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let bundle = Bundle::open(&args.bundle)?;
+    if let Some(project) = &bundle.manifest.project {
+        return by_hand(project, args);
+    }
     build_of(&bundle.manifest, &args.bundle)?;
     let board = Board::open(&args.bundle.join(names::BOARD).to_string_lossy())?;
     let mut command = command(&board, &args.bundle, args.permanent)?;
@@ -39,6 +42,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             "cannot run openFPGALoader: {error}\n\nhint: sudo apt-get install openfpgaloader, or run the command above elsewhere"
         ),
     }
+}
+
+/// Boards that openFPGALoader does not load: says what does.
+fn by_hand(project: &Project, args: &Args) -> Result<ExitCode> {
+    if args.permanent {
+        bail!(
+            "{} has no bitstream for its flash memory: it is loaded after each start\n\nhint: leave --permanent out",
+            project.board
+        );
+    }
+    let steps = project.build.iter().chain(&project.load);
+    let steps = steps.map(|step| format!("\n  {step}")).collect::<String>();
+    if args.dry_run {
+        note(&format!(
+            "in {}, with {}:{steps}",
+            args.bundle.display(),
+            project.tools
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!(
+        "{} is loaded by its vendor's programs, not by openFPGALoader, and nothing was loaded\n\nhint: in {}, with {}:{steps}",
+        project.board,
+        args.bundle.display(),
+        project.tools,
+    )
 }
 
 fn command(board: &Board, bundle: &Path, permanent: bool) -> Result<Command> {

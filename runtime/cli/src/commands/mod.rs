@@ -31,7 +31,8 @@ pub(crate) const JSON_SCHEMA: u32 = 1;
 /// Hardware and context, as several commands take them.
 #[derive(clap::Args)]
 pub(crate) struct Target {
-    /// Hardware: base, small, wide, ulx3s-85f, or a board's file
+    /// Hardware: base, small, wide; ulx3s-85f, kv260, alveo-u55c, alveo-u280, vhk158; or a board's
+    /// file
     #[arg(long, visible_alias = "board", default_value = "base")]
     pub(crate) config: String,
     /// Positions of the KV cache [default: the model's context length, at most 2048]

@@ -224,7 +224,7 @@ fn failures_with_boards_say_what_to_do() {
             --- stderr
             error: base has no part, pins and clock, so nothing can be built for it
 
-            hint: boards that can be built: ulx3s-85f
+            hint: boards that can be built: ulx3s-85f, kv260, alveo-u55c, alveo-u280, vhk158
         "#]],
     );
     check(

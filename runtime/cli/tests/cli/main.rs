@@ -12,6 +12,7 @@ mod process;
 mod program;
 mod run;
 mod serve;
+mod vendor;
 
 use expect_test::{Expect, expect};
 use serde_json::Value;
@@ -609,7 +610,7 @@ fn failures_say_what_to_do() {
             --- stderr
             error: nope: No such file or directory (os error 2)
 
-            hint: name a configuration (base, small, wide), a board of this program (ulx3s-85f) or a board's file
+            hint: name a configuration (base, small, wide), a board of this program (ulx3s-85f, kv260, alveo-u55c, alveo-u280, vhk158) or a board's file
         "#]],
     );
     check(

@@ -31,6 +31,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("cannot find `{}`", args.bundle.display()))?;
     let bundle = Bundle::open(&directory)?;
+    if let Some(project) = &bundle.manifest.project {
+        bail!(
+            "the bitstream of {} needs {}, which lampyris does not run\n\nhint: in {}: {}",
+            project.board,
+            project.tools,
+            args.bundle.display(),
+            project.build.join("; "),
+        );
+    }
     let build = build_of(&bundle.manifest, &args.bundle)?;
     for (name, version) in lampyris_flow::tools() {
         let used = build.tools.get(name).map_or("none", String::as_str);

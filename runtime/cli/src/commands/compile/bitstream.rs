@@ -1,12 +1,13 @@
 //! `lampyris compile --bitstream`: the model and the board's bitstream as one bundle.
 
-use super::{Args, compile, sbom};
-use crate::output::{WrongUsage, bytes, grouped, note};
-use anyhow::{Context, Result, bail};
+use super::fit::{self, Room};
+use super::{Args, compile, sbom, vendor};
+use crate::output::{WrongUsage, grouped, note};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use lampyris_boards::{Board, Hardware};
 use lampyris_bundle::writer::Writer;
-use lampyris_bundle::{Build, Bundle, Figure, Manifest, names};
+use lampyris_bundle::{Build, Bundle, Figure, names};
 use lampyris_compiler::Compiled;
 use lampyris_flow::report::{self, Report};
 use lampyris_flow::{Built, Progress, Request};
@@ -23,13 +24,13 @@ use verilator_sys::toolchain::Cache;
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Most placements to try until one meets the board's clock
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.0, requires = "bitstream")]
     seeds: u32,
     /// First seed
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.1, requires = "bitstream")]
     seed: u32,
     /// Placements at a time, each with one core and 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "bitstream")]
+    #[arg(long, value_name = "N", default_value_t = PLACEMENTS.2, requires = "bitstream")]
     jobs: u32,
     /// Also write a bundle whose design is too slow for the board's clock
     #[arg(long, requires = "bitstream")]
@@ -39,19 +40,38 @@ pub(super) struct Options {
     work: Option<PathBuf>,
 }
 
+/// What the options are when they are not given.
+const PLACEMENTS: (u32, u32, u32) = (4, 1, 1);
+
+impl Options {
+    /// Refuses options of placements, which only lampyris' own flow makes.
+    pub(super) fn without_placements(&self, board: &str) -> Result<()> {
+        if (self.seeds, self.seed, self.jobs) == PLACEMENTS && !self.allow_missed_timing {
+            return Ok(());
+        }
+        let text = format!(
+            "--seed, --seeds, --jobs and --allow-missed-timing are of no use for {board}, which its vendor's tools place"
+        );
+        Err(WrongUsage(text).into())
+    }
+}
+
 /// Compiles, builds, and writes the bundle.
 pub(super) fn run(args: &Args) -> Result<Compiled> {
     let board = Board::open(&args.target.config)?;
+    if board.vendor.is_some() {
+        return vendor::run(args, &board);
+    }
     let cache = Cache::locate()?;
     lampyris_flow::check(&cache, &board)?;
     let hardware = board.hardware.as_ref().context("the flow checks for it")?;
+    let forecast = fit::check(args, &Room::of(&board, hardware))?;
+    note(&format!("{forecast}; a build takes 10 to 60 minutes"));
     // Finds out now whether the bundle can be written, not after a long build.
     let mut writer = Writer::create(&args.output)?;
     let mut work = Work::new(args)?;
     let directory = work.path.join("compiled");
     let mut compiled = compile(args, &directory)?;
-    fits(&compiled.manifest, &board, hardware)?;
-    note(&forecast(&compiled.manifest, &board, hardware));
     let start = Instant::now();
     let built = build(&cache, &board, args, &work.path).inspect_err(|_| work.keep())?;
     let golden = golden::record(&Bundle::open(&directory)?)?;
@@ -68,13 +88,13 @@ pub(super) fn run(args: &Args) -> Result<Compiled> {
 }
 
 /// Folder for intermediate files.
-struct Work {
-    path: PathBuf,
+pub(super) struct Work {
+    pub(super) path: PathBuf,
     temporary: Option<TempDir>,
 }
 
 impl Work {
-    fn new(args: &Args) -> Result<Work> {
+    pub(super) fn new(args: &Args) -> Result<Work> {
         if let Some(path) = &args.build.work {
             let context = || format!("cannot create `{}`", path.display());
             fs::create_dir_all(path).with_context(context)?;
@@ -98,58 +118,6 @@ impl Work {
             let _ = folder.keep();
         }
     }
-}
-
-/// Refuses a model that the board's memory cannot hold, and says what it could.
-fn fits(manifest: &Manifest, board: &Board, hardware: &Hardware) -> Result<()> {
-    let (need, have) = (manifest.dram_bytes(), hardware.memory_bytes());
-    if need <= have {
-        return Ok(());
-    }
-    let model = &manifest.model;
-    let cache = model.kv_bytes_per_token * u64::from(manifest.context);
-    let rest = need - cache;
-    let hint = match have
-        .checked_sub(rest)
-        .map(|room| room / model.kv_bytes_per_token.max(1))
-    {
-        Some(context) if context >= 32 => {
-            format!("--context {} fits", context / 32 * 32)
-        }
-        _ => {
-            let bits = 8.0 * model.weight_bytes_per_token as f64 / model.parameters as f64;
-            let parameters = (have * 8) as f64 / bits.max(0.1) * 0.9;
-            format!(
-                "a model of at most {} million parameters fits at {bits:.1} bits each, or this one at {:.1} bits",
-                (parameters / 1e6).floor(),
-                (have * 8) as f64 * 0.9 / model.parameters as f64,
-            )
-        }
-    };
-    bail!(
-        "{} needs {} of memory, {} has {}: {} too little\n\nhint: {hint}",
-        model.name,
-        bytes(need),
-        board.name,
-        bytes(have),
-        bytes(need - have),
-    )
-}
-
-/// What to expect of the board, from its memory's peak alone.
-fn forecast(manifest: &Manifest, board: &Board, hardware: &Hardware) -> String {
-    let peak = hardware.memory_bytes_per_second(board.config.clock_khz);
-    let load = manifest.model.weight_bytes_per_token;
-    format!(
-        "forecast for {} (modelled): {} of {} memory; at most {:.1} tokens/s, since a token reads {} of \
-         weights at no more than {:.0} MB/s; a build takes 10 to 60 minutes",
-        board.name,
-        bytes(manifest.dram_bytes()),
-        bytes(hardware.memory_bytes()),
-        peak as f64 / load.max(1) as f64,
-        bytes(load),
-        peak as f64 / 1e6,
-    )
 }
 
 fn build(cache: &Cache, board: &Board, args: &Args, work: &Path) -> Result<Built> {
@@ -250,7 +218,7 @@ fn description(board: &Board, hardware: &Hardware, report: &Report) -> Build {
 }
 
 /// The revision of the RTL's repository, if it lies in one.
-fn revision() -> Option<String> {
+pub(super) fn revision() -> Option<String> {
     let output = std::process::Command::new("git")
         .args([
             "describe",
@@ -293,56 +261,4 @@ fn summary(report: &Report, elapsed: Duration) -> String {
         report.memories.len(),
         report::path_text(&report.critical_path),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lampyris_bundle::RegionKind;
-    use lampyris_compiler::{Options, Tokenization};
-
-    /// `tiny` for the ULX3S, with a KV cache and weights of these sizes.
-    fn message(cache: u64, weights: u64) -> Option<String> {
-        let board = Board::open("ulx3s-85f").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let model = lampyris_import::open("tiny").unwrap();
-        let options = Options::new(board.config, 64);
-        let text = Tokenization { json: "{}".into() };
-        let target = folder.path().join("tiny");
-        let compiled = lampyris_compiler::compile(&model, &text, &options, &target, &mut |_, _| {});
-        let mut manifest = compiled.unwrap().manifest;
-        let mut base = 0;
-        for region in &mut manifest.regions {
-            match region.kind {
-                RegionKind::Kv => region.bytes = cache,
-                RegionKind::Weights => region.bytes = weights,
-                _ => {}
-            }
-            region.base = base;
-            base += region.bytes;
-        }
-        manifest.context = (cache / manifest.model.kv_bytes_per_token) as u32;
-        let hardware = board.hardware.as_ref().unwrap();
-        fits(&manifest, &board, hardware)
-            .err()
-            .map(|e| e.to_string())
-    }
-
-    #[test]
-    fn a_model_that_does_not_fit_is_told_what_would() {
-        assert_eq!(message(1 << 20, 1 << 20), None);
-        let cache = message(32 << 20, 1 << 20).unwrap();
-        assert!(
-            cache.starts_with(
-                "tiny needs 33.0 MiB of memory, ulx3s-85f has 32.0 MiB: 1.0 MiB too little"
-            ),
-            "{cache}"
-        );
-        assert!(
-            cache.contains("hint: --context ") && cache.ends_with(" fits"),
-            "{cache}"
-        );
-        let weights = message(1 << 20, 32 << 20).unwrap();
-        assert!(weights.contains("hint: a model of at most"), "{weights}");
-    }
 }
