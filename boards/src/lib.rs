@@ -236,6 +236,7 @@ macro_rules! accel {
 accel!(
     axi_bits,
     axi_ports,
+    channels,
     mac_rows,
     sfu_lanes,
     max_tokens,

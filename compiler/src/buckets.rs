@@ -17,7 +17,7 @@ pub const POSITION: u8 = reg::POS;
 pub const MASKED: f32 = -1e30;
 
 /// Registers of the `decode` entry with the values that a bucket of positions 0 to `end - 1`
-/// fixes.
+/// fixes, for one memory channel.
 ///
 /// # Errors
 /// Layers with key heads of different sizes, which change these registers on the way.

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use lampyris_import::arch::{LayerSpec, ModelSpec};
 use lampyris_isa::HwConfig;
-use lampyris_isa::format::{BLOCK, LINE_WORDS, TILE_ROWS, blocks};
+use lampyris_isa::format::{BLOCK, LINE_WORDS, blocks};
 
 /// A vector, or one per token, in vector memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,12 +264,13 @@ fn plan_for(
     if kept.sinks.is_some() {
         b.ring.rope = vmem.vector(2, widest(spec, |l| l.head_dim_k));
     }
+    let rows = hw.tile_rows();
     // Phases that never overlap in time share the words from here on.
     let phase = vmem.next;
     plan_attention(&mut b, &mut vmem, spec, hw, context, tokens);
     plan_ring(&mut b.ring, &mut vmem, spec, hw, kept.sinks);
     vmem.next = phase;
-    let ffn = widest(spec, |l| l.ffn_dim.next_multiple_of(TILE_ROWS));
+    let ffn = widest(spec, |l| l.ffn_dim.next_multiple_of(rows));
     b.up = vmem.vector(tokens, ffn);
     if spec.layers.iter().any(|l| l.gated) {
         b.gate = vmem.vector(tokens, ffn);
@@ -279,7 +280,7 @@ fn plan_for(
     b.codes = vmem.vector(1, blocks(spec.d_model) * LINE_WORDS);
     b.code_scales = vmem.vector(1, blocks(spec.d_model));
     vmem.next = phase;
-    b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(TILE_ROWS));
+    b.logits = vmem.vector(1, spec.vocab_size.next_multiple_of(rows));
     b.vmem_words = u32::try_from(vmem.top).unwrap_or(u32::MAX);
     plan_blocks(&mut b, spec, hw, kept, span);
     b
@@ -302,7 +303,10 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig
     b.value_scale = vmem.vector(1, widest(spec, |l| l.n_kv_heads));
     b.argmax = vmem.vector(1, 2);
     let parts = spec.vocab_size.div_ceil(SEARCH_ROWS).min(SEARCH_PARTS);
-    let rows = spec.vocab_size.div_ceil(parts).next_multiple_of(TILE_ROWS);
+    let rows = spec
+        .vocab_size
+        .div_ceil(parts)
+        .next_multiple_of(hw.tile_rows());
     b.search_rows = rows as u32;
     b.part_max = vmem.vector(1, spec.vocab_size.div_ceil(rows));
     b.part_argmax = vmem.vector(1, 2 * spec.vocab_size.div_ceil(rows));
@@ -329,8 +333,8 @@ fn plan_shared(b: &mut Buffers, vmem: &mut Bump, spec: &ModelSpec, hw: &HwConfig
     }
     b.rope = vmem.vector(2, widest(spec, |l| l.head_dim_k));
     b.x = vmem.vector(tokens, spec.d_model);
-    // Results of the matrix unit come in groups of 16 rows.
-    b.h = vmem.vector(tokens, spec.d_model.next_multiple_of(TILE_ROWS));
+    // Results of the matrix unit come in row groups.
+    b.h = vmem.vector(tokens, spec.d_model.next_multiple_of(hw.tile_rows()));
 }
 
 fn plan_attention(
@@ -342,11 +346,12 @@ fn plan_attention(
     tokens: usize,
 ) {
     let group = widest(spec, |l| group_rows(l, hw)).max(1);
-    let positions = context.next_multiple_of(TILE_ROWS);
-    b.q = vmem.vector(tokens, widest(spec, LayerSpec::q_width));
-    b.k = vmem.vector(tokens, widest(spec, LayerSpec::k_width));
-    b.v = vmem.vector(tokens, widest(spec, LayerSpec::v_width));
-    b.attn = vmem.vector(tokens, widest(spec, LayerSpec::attn_width));
+    let positions = context.next_multiple_of(hw.tile_rows());
+    let whole = |width: usize| width.next_multiple_of(hw.tile_rows());
+    b.q = vmem.vector(tokens, whole(widest(spec, LayerSpec::q_width)));
+    b.k = vmem.vector(tokens, whole(widest(spec, LayerSpec::k_width)));
+    b.v = vmem.vector(tokens, whole(widest(spec, LayerSpec::v_width)));
+    b.attn = vmem.vector(tokens, whole(widest(spec, LayerSpec::attn_width)));
     b.rotated = vmem.vector(
         1,
         widest(spec, LayerSpec::q_width).max(widest(spec, LayerSpec::k_width)),
@@ -376,7 +381,7 @@ fn plan_ring(
     ring.q = vmem.vector(1, widest(spec, LayerSpec::q_width));
     let group = widest(spec, |l| group_rows(l, hw)).max(1);
     for scores in &mut ring.scores {
-        *scores = vmem.vector(group, sinks.next_multiple_of(TILE_ROWS));
+        *scores = vmem.vector(group, sinks.next_multiple_of(hw.tile_rows()));
     }
 }
 

@@ -8,7 +8,7 @@ use lampyris_import::arch::LayerSpec;
 use lampyris_import::graph::Op;
 use lampyris_import::source::TensorRef;
 use lampyris_isa::HwConfig;
-use lampyris_isa::format::{CHUNK_BYTES, Sparsity, matrix_bytes, row_groups, tiles};
+use lampyris_isa::format::{CHUNK_BYTES, Sparsity, TILE_ROWS, matrix_bytes, tiles};
 
 /// Byte address of the constants; the program lies below.
 pub const WEIGHTS_BASE: u64 = 1 << 20;
@@ -26,13 +26,16 @@ pub struct Matrix {
     pub format: TileFormat,
     /// Byte address of the first tile.
     pub addr: u64,
+    /// Memory channels, each with a part of every tile.
+    pub channels: usize,
 }
 
 impl Matrix {
     /// Bytes of all tiles.
     pub fn bytes(&self) -> u64 {
         let TileFormat { bits, sparsity } = self.format;
-        matrix_bytes(self.rows, self.cols, bits, sparsity) as u64
+        let part = self.rows.div_ceil(self.channels * TILE_ROWS) * TILE_ROWS;
+        (self.channels * matrix_bytes(part, self.cols, bits, sparsity)) as u64
     }
 
     /// Tiles along the reduction.
@@ -47,7 +50,7 @@ impl Matrix {
 
     /// Row groups.
     pub fn groups(&self) -> usize {
-        row_groups(self.rows)
+        self.rows.div_ceil(self.channels * TILE_ROWS)
     }
 }
 
@@ -171,6 +174,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Bytes of a chunk: what items are aligned to.
+    pub fn chunk_bytes(&self) -> usize {
+        self.head.channels * CHUNK_BYTES
+    }
+
     /// Most activation blocks that a tile spans.
     pub fn span(&self) -> usize {
         let matrices = self.items.iter().map(|item| match item {
@@ -191,17 +199,39 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn take(&mut self, bytes: u64) -> u64 {
         let addr = self.next;
-        self.next += bytes.next_multiple_of(CHUNK_BYTES as u64);
+        self.next += bytes.next_multiple_of(self.hw.chunk_bytes() as u64);
         addr
     }
 
     fn matrix(&mut self, tensor: &TensorRef, rows: usize, cols: usize) -> Result<Matrix> {
+        let format = self.format(tensor)?;
+        self.matrix_as(tensor, rows, cols, format)
+    }
+
+    /// A matrix that is read row by row. With several channels its codes take 2, 4 or 8 bits, so
+    /// that a row's part of a tile lies in one chunk.
+    fn table(&mut self, tensor: &TensorRef, rows: usize, cols: usize) -> Result<Matrix> {
+        let mut format = self.format(tensor)?;
+        if self.hw.channels > 1 && format.sparsity == Sparsity::Dense {
+            format.bits = format.bits.next_power_of_two();
+        }
+        self.matrix_as(tensor, rows, cols, format)
+    }
+
+    fn matrix_as(
+        &mut self,
+        tensor: &TensorRef,
+        rows: usize,
+        cols: usize,
+        format: TileFormat,
+    ) -> Result<Matrix> {
         let mut matrix = Matrix {
             tensor: tensor.clone(),
             rows,
             cols,
-            format: self.format(tensor)?,
+            format,
             addr: 0,
+            channels: self.hw.channels as usize,
         };
         matrix.addr = self.take(matrix.bytes());
         self.items.push(Item::Matrix(matrix.clone()));
@@ -372,10 +402,16 @@ pub fn plan(model: &Model, hw: &HwConfig, context: usize, ring: Option<&Ring>) -
         Op::LmHead { weight, .. } => weight.clone(),
         other => return Err(unexpected("output", other)),
     };
-    let head = b.matrix(&head_tensor, spec.vocab_size, spec.d_model)?;
-    let embedding = match b.op("token_embd")?.clone() {
-        Op::Embed { table } if table == head_tensor => head.clone(),
-        Op::Embed { table } => b.matrix(&table, spec.vocab_size, spec.d_model)?,
+    let (rows, cols) = (spec.vocab_size, spec.d_model);
+    let (head, embedding) = match b.op("token_embd")?.clone() {
+        Op::Embed { table } if table == head_tensor => {
+            let both = b.table(&table, rows, cols)?;
+            (both.clone(), both)
+        }
+        Op::Embed { table } => {
+            let head = b.matrix(&head_tensor, rows, cols)?;
+            (head, b.table(&table, rows, cols)?)
+        }
         other => return Err(unexpected("token_embd", &other)),
     };
     if embedding.format.sparsity != Sparsity::Dense {

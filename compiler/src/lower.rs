@@ -21,7 +21,7 @@ use crate::program::{Node, Region, UnitOp};
 use crate::ring::Ring;
 use lampyris_bundle::{Mask, Schedule};
 use lampyris_import::arch::{LayerSpec, ModelSpec};
-use lampyris_isa::format::{BLOCK, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{Alu, Halt, LdV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -184,7 +184,7 @@ pub struct CacheMap {
     pub value_bytes: u64,
     /// Bytes of one head's value scales.
     pub scale_bytes: u64,
-    /// Bytes between groups of 16 value elements.
+    /// Bytes between row groups of value elements.
     pub value_stride: u64,
     /// Bytes of a layer.
     pub layer_bytes: u64,
@@ -192,13 +192,13 @@ pub struct CacheMap {
 
 impl CacheMap {
     /// Plans the cache of layers like `spec` for `context` positions.
-    pub fn new(base: u64, spec: &LayerSpec, context: usize) -> CacheMap {
-        let groups = context.div_ceil(TILE_ROWS);
+    pub fn new(base: u64, spec: &LayerSpec, hw: &HwConfig, context: usize) -> CacheMap {
+        let groups = hw.row_groups(context);
         let blocks = context.div_ceil(BLOCK);
-        let value_stride = (blocks * tile_bytes(8, false)) as u64;
-        let key_bytes = (groups * spec.head_dim_k.div_ceil(BLOCK) * tile_bytes(8, true)) as u64;
-        let value_bytes = value_stride * (spec.head_dim_v / TILE_ROWS) as u64;
-        let scale_bytes = (context as u64 * 4).next_multiple_of(64);
+        let value_stride = (blocks * hw.tile_bytes(8, false)) as u64;
+        let key_bytes = (groups * spec.head_dim_k.div_ceil(BLOCK) * hw.tile_bytes(8, true)) as u64;
+        let value_bytes = value_stride * hw.row_groups(spec.head_dim_v) as u64;
+        let scale_bytes = (context as u64 * 4).next_multiple_of(hw.chunk_bytes() as u64);
         let layer_bytes = (key_bytes + value_bytes + scale_bytes) * spec.n_kv_heads as u64;
         CacheMap {
             base,
@@ -291,6 +291,13 @@ impl Lowering<'_> {
     /// # Errors
     /// Names the layer and the limit.
     pub fn check(&self) -> Result<()> {
+        if self.schedule == Schedule::Spilled && self.hw.channels > 1 {
+            return Err(Error::unsupported(
+                "the layer-by-layer schedule",
+                format!("a configuration with {} memory channels", self.hw.channels),
+                "it is for comparison on one channel; compile without it",
+            ));
+        }
         for (i, layer) in self.spec.layers.iter().enumerate() {
             for (what, dim) in [("key", layer.head_dim_k), ("value", layer.head_dim_v)] {
                 if dim % BLOCK != 0 {
@@ -300,6 +307,15 @@ impl Lowering<'_> {
                         "heads must be multiples of 32 elements",
                     ));
                 }
+            }
+            let rows = self.hw.tile_rows();
+            if !layer.head_dim_v.is_multiple_of(rows) {
+                return Err(Error::unsupported(
+                    format!("blk.{i}"),
+                    format!("value heads of {} elements", layer.head_dim_v),
+                    "with several memory channels they must be multiples of 16 for each channel; \
+                     take a configuration with fewer `channels`",
+                ));
             }
             if layer.n_heads > 255 || layer.n_kv_heads > 255 {
                 return Err(Error::unsupported(

@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use lampyris_bundle::{Mask, Schedule};
+use lampyris_isa::HwConfig;
 use lampyris_isa::format::{BLOCK, TILE_ROWS};
 
 /// Tokens of a block.
@@ -19,7 +20,7 @@ const _: () = assert!(MASK_BLOCK.is_multiple_of(TILE_ROWS) && MASK_BLOCK.is_mult
 ///
 /// # Errors
 /// A block that does not see itself; a ring, or the spilled schedule.
-pub(crate) fn check(mask: Mask, ring: bool, schedule: Schedule) -> Result<()> {
+pub(crate) fn check(mask: Mask, hw: &HwConfig, ring: bool, schedule: Schedule) -> Result<()> {
     let refuse = |problem: &str, hint| Err(Error::unsupported("--attention-mask", problem, hint));
     if mask.window == 0 {
         return refuse(
@@ -31,6 +32,12 @@ pub(crate) fn check(mask: Mask, ring: bool, schedule: Schedule) -> Result<()> {
         return refuse(
             "a ring cache has no blocks, since its slots pass into each other",
             "take either --ring or --attention-mask",
+        );
+    }
+    if !MASK_BLOCK.is_multiple_of(hw.tile_rows()) {
+        return refuse(
+            "with 8 memory channels a row group of keys is longer than a block of the mask",
+            "take a configuration of up to 4 channels",
         );
     }
     if schedule == Schedule::Spilled {

@@ -16,7 +16,6 @@ use lampyris_bundle::manifest::{DebugTable, Manifest, Model as ModelEntry, SCHEM
 use lampyris_bundle::writer::Writer;
 use lampyris_bundle::{Content, Mask, Region, RegionKind, Ring as RingEntry, Schedule, names};
 use lampyris_import::Model;
-use lampyris_isa::format::TILE_ROWS;
 use lampyris_isa::insn::INSN_BYTES;
 use lampyris_isa::{HwConfig, ISA_VERSION};
 use std::collections::BTreeMap;
@@ -126,7 +125,7 @@ fn widened(model: &Model, image: &Image) -> Result<Vec<Widened>> {
     Ok(found)
 }
 
-fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
+fn data_map(model: &Model, hw: &HwConfig, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
     let spec = model.spec();
     let page = |v: u64| v.next_multiple_of(4096);
     let weights = Region {
@@ -139,7 +138,7 @@ fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Regio
         base: page(weights.base + weights.bytes),
         bytes: 4096,
     };
-    let logits_bytes = (spec.vocab_size.next_multiple_of(TILE_ROWS) * 4) as u64;
+    let logits_bytes = (spec.vocab_size.next_multiple_of(hw.tile_rows()) * 4) as u64;
     let logits = Region {
         kind: RegionKind::Logits,
         base: tokens.base + tokens.bytes,
@@ -149,7 +148,7 @@ fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Regio
     let mut next = kv_base;
     let mut cache = Vec::new();
     for run in &image.runs {
-        let map = CacheMap::new(next, &run.spec, context);
+        let map = CacheMap::new(next, &run.spec, hw, context);
         next += map.layer_bytes * run.count as u64;
         cache.push(map);
     }
@@ -196,7 +195,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         .transpose()?;
     let image = image::plan(model, &options.config, options.context, ring.as_ref())?;
     if let Some(mask) = options.mask {
-        mask::check(mask, ring.is_some(), options.schedule)?;
+        mask::check(mask, &options.config, ring.is_some(), options.schedule)?;
     }
     let kept = buffers::Positions {
         visible: mask::visible(options.mask, options.context),
@@ -206,7 +205,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
     if let Some(ring) = &ring {
         ring.check(buffers.tokens as usize)?;
     }
-    let (data, mut regions) = data_map(model, &image, options.context);
+    let (data, mut regions) = data_map(model, &options.config, &image, options.context);
     let activations = activations(&regions, &buffers);
     if options.schedule == Schedule::Spilled {
         regions.push(activations);

@@ -47,15 +47,15 @@ pub fn write(
             }
             Item::Floats(floats) => write_floats(model, floats, out)?,
         }
-        pad(out)?;
+        pad(out, image.chunk_bytes())?;
         progress(out.position());
     }
     Ok(report)
 }
 
-fn pad(out: &mut FileWriter) -> Result<()> {
-    let rest = (out.position() as usize).next_multiple_of(CHUNK_BYTES) - out.position() as usize;
-    Ok(out.write(&[0; CHUNK_BYTES][..rest])?)
+fn pad(out: &mut FileWriter, chunk: usize) -> Result<()> {
+    let rest = (out.position() as usize).next_multiple_of(chunk) - out.position() as usize;
+    Ok(out.write(&vec![0; rest])?)
 }
 
 fn write_floats(model: &Model, floats: &Floats, out: &mut FileWriter) -> Result<()> {
@@ -113,15 +113,21 @@ fn write_matrix(
     out: &mut FileWriter,
 ) -> Result<Option<Requantized>> {
     let view = model.tensor_view(&matrix.tensor)?;
-    let mut group = vec![0u8; matrix.tiles() * matrix.format.tile_bytes()];
+    let mut parts = vec![vec![0u8; matrix.tiles() * matrix.format.tile_bytes()]; matrix.channels];
     let mut error = ErrorPower::default();
-    for first in (0..matrix.rows).step_by(TILE_ROWS) {
-        group.fill(0);
-        for r in 0..TILE_ROWS.min(matrix.rows - first) {
-            let source = matrix.tensor.rows.source_row(first + r);
-            write_row(&view, matrix, source, r, &mut group, &mut error)?;
+    for group in 0..matrix.groups() {
+        for (c, part) in parts.iter_mut().enumerate() {
+            part.fill(0);
+            let first = (group * matrix.channels + c) * TILE_ROWS;
+            for r in 0..TILE_ROWS.min(matrix.rows.saturating_sub(first)) {
+                let source = matrix.tensor.rows.source_row(first + r);
+                write_row(&view, matrix, source, r, part, &mut error)?;
+            }
         }
-        out.write(&group)?;
+        match &parts[..] {
+            [part] => out.write(part)?,
+            _ => out.write(&interleave(&parts))?,
+        }
     }
     let requantized = stored(view.ty).is_none().then(|| Requantized {
         tensor: matrix.tensor.name.clone(),
@@ -129,6 +135,17 @@ fn write_matrix(
         relative_error: (error.error / error.power.max(f64::MIN_POSITIVE)).sqrt(),
     });
     Ok(requantized)
+}
+
+/// The parts of all channels, a chunk of each in turn.
+fn interleave(parts: &[Vec<u8>]) -> Vec<u8> {
+    let chunks = parts[0].len() / CHUNK_BYTES;
+    let chunk = |i: usize| {
+        parts
+            .iter()
+            .map(move |part| &part[i * CHUNK_BYTES..][..CHUNK_BYTES])
+    };
+    (0..chunks).flat_map(chunk).flatten().copied().collect()
 }
 
 fn write_row(

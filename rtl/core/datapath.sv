@@ -10,6 +10,7 @@ module datapath
   import lampyris_pkg::*;
 #(
     parameter int unsigned AxiBits     = 256,
+    parameter int unsigned Channels    = 1,
     parameter int unsigned MacRows     = 2,
     parameter int unsigned SfuLanes    = 8,
     parameter int unsigned MaxTokens   = 16,
@@ -18,7 +19,8 @@ module datapath
     parameter int unsigned StreamBeats = 1024,
     parameter int unsigned WeightBits  = 380,
     parameter int unsigned Sparsity    = 2,
-    parameter int unsigned MulPack     = 0
+    parameter int unsigned MulPack     = 0,
+    localparam int unsigned BeatBits   = Channels * AxiBits
 ) (
     input  wire logic                   clk_i,
     input  wire logic                   rst_ni,
@@ -44,7 +46,7 @@ module datapath
     output logic [7:0]                  ld_arlen_o,
     input  wire logic                   ld_rvalid_i,
     output logic                        ld_rready_o,
-    input  wire logic [AxiBits-1:0]     ld_rdata_i,
+    input  wire logic [BeatBits-1:0]    ld_rdata_i,
     input  wire logic [1:0]             ld_rresp_i,
     input  wire logic                   ld_rlast_i,
     // ST: AXI write.
@@ -91,7 +93,7 @@ module datapath
   act_block_t xwr_data;
   act_block_t [XrdBlocks-1:0] xrd_data;
   logic       swr_valid, srd_valid, srd_ready;
-  logic [AxiBits-1:0] swr_data, srd_data;
+  logic [BeatBits-1:0] swr_data, srd_data;
   logic [$clog2(StreamBeats+1)-1:0] stream_free;
   logic       stream_beat, vector_beat, stream_full, mm_starved, mm_drain, mm_step;
 
@@ -153,7 +155,7 @@ module datapath
   );
 
   stream_fifo #(
-      .AxiBits    (AxiBits),
+      .AxiBits    (BeatBits),
       .StreamBeats(StreamBeats)
   ) u_stream (
       .clk_i,
@@ -170,6 +172,7 @@ module datapath
   // ---- Units -------------------------------------------------------------------------------
   ld_unit #(
       .AxiBits    (AxiBits),
+      .Channels   (Channels),
       .SfuLanes   (SfuLanes),
       .VmemWords  (VmemWords),
       .StreamBeats(StreamBeats)
@@ -209,6 +212,7 @@ module datapath
 
   st_unit #(
       .AxiBits   (AxiBits),
+      .Channels  (Channels),
       .SfuLanes  (SfuLanes),
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks)
@@ -248,6 +252,7 @@ module datapath
 
   mm_unit #(
       .AxiBits   (AxiBits),
+      .Channels  (Channels),
       .MacRows   (MacRows),
       .SfuLanes  (SfuLanes),
       .MaxTokens (MaxTokens),

@@ -12,6 +12,7 @@ module lampyris
 #(
     parameter int unsigned AxiBits     = 256,
     parameter int unsigned AxiPorts    = 1,
+    parameter int unsigned Channels    = 1,
     parameter int unsigned MacRows     = 2,
     parameter int unsigned SfuLanes    = 8,
     parameter int unsigned MaxTokens   = 16,
@@ -45,20 +46,20 @@ module lampyris
     input  wire logic                   s_axi_control_rready,
     output logic [31:0]                 s_axi_control_rdata,
     output logic [1:0]                  s_axi_control_rresp,
-    // Memory.
-    output logic                        m_axi_gmem0_arvalid,
-    input  wire logic                   m_axi_gmem0_arready,
+    // Memory. All channels side by side get the same addresses.
+    output logic [Channels-1:0]         m_axi_gmem0_arvalid,
+    input  wire logic [Channels-1:0]    m_axi_gmem0_arready,
     output logic [39:0]                 m_axi_gmem0_araddr,
     output logic                        m_axi_gmem0_arid,
     output logic [7:0]                  m_axi_gmem0_arlen,
     output logic [2:0]                  m_axi_gmem0_arsize,
     output logic [1:0]                  m_axi_gmem0_arburst,
-    input  wire logic                   m_axi_gmem0_rvalid,
-    output logic                        m_axi_gmem0_rready,
-    input  wire logic [AxiBits-1:0]     m_axi_gmem0_rdata,
-    input  wire logic                   m_axi_gmem0_rid,
-    input  wire logic                   m_axi_gmem0_rlast,
-    input  wire logic [1:0]             m_axi_gmem0_rresp,
+    input  wire logic [Channels-1:0]    m_axi_gmem0_rvalid,
+    output logic [Channels-1:0]         m_axi_gmem0_rready,
+    input  wire logic [Channels*AxiBits-1:0] m_axi_gmem0_rdata,
+    input  wire logic [Channels-1:0]    m_axi_gmem0_rid,
+    input  wire logic [Channels-1:0]    m_axi_gmem0_rlast,
+    input  wire logic [2*Channels-1:0]  m_axi_gmem0_rresp,
     output logic                        m_axi_gmem0_awvalid,
     input  wire logic                   m_axi_gmem0_awready,
     output logic [39:0]                 m_axi_gmem0_awaddr,
@@ -201,7 +202,7 @@ module lampyris
   logic               ld_arvalid, ld_arready, ld_rvalid, ld_rready, ld_rlast;
   logic [39:0]        ld_araddr;
   logic [7:0]         ld_arlen;
-  logic [AxiBits-1:0] ld_rdata;
+  logic [Channels*AxiBits-1:0] ld_rdata;
   logic [1:0]         ld_rresp;
   logic               st_awvalid, st_awready, st_wvalid, st_wready, st_wlast, st_bvalid, st_bready;
   logic [39:0]        st_awaddr;
@@ -212,6 +213,7 @@ module lampyris
 
   datapath #(
       .AxiBits    (AxiBits),
+      .Channels   (Channels),
       .MacRows    (MacRows),
       .SfuLanes   (SfuLanes),
       .MaxTokens  (MaxTokens),
@@ -274,7 +276,8 @@ module lampyris
 
   mem_ports #(
       .AxiBits (AxiBits),
-      .AxiPorts(AxiPorts)
+      .AxiPorts(AxiPorts),
+      .Channels(Channels)
   ) u_mem_ports (
       .clk_i,
       .rst_ni,

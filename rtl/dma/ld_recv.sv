@@ -10,7 +10,8 @@ module ld_recv #(
     parameter int unsigned AxiBits   = 256,
     parameter int unsigned SfuLanes  = 8,
     parameter int unsigned VmemWords = 131072,
-    parameter int unsigned VecBeats  = 128
+    parameter int unsigned VecBeats  = 128,
+    parameter int unsigned WordsW    = 11   // of the words of a burst
 ) (
     input  wire logic                               clk_i,
     input  wire logic                               rst_ni,
@@ -29,7 +30,7 @@ module ld_recv #(
     input  wire logic                               burst_vector_i,
     input  wire logic                               burst_last_i,
     input  wire logic [$clog2(AxiBits/32)-1:0]      burst_offset_i,
-    input  wire logic [10:0]                        burst_words_i,
+    input  wire logic [WordsW-1:0]                  burst_words_i,
     // AXI R
     input  wire logic                               rvalid_i,
     output logic                                    rready_o,
@@ -67,7 +68,7 @@ module ld_recv #(
     logic                 vector;
     logic                 last;    // last burst of its instruction
     logic [WordsLog2-1:0] offset;  // first word used in the first beat
-    logic [10:0]          words;
+    logic [WordsW-1:0]    words;
   } burst_t;
 
   typedef struct packed {
@@ -142,19 +143,19 @@ module ld_recv #(
   // ------------------------------------------------------------------ vectors
   vec_t vec_in, vec;
   logic vec_valid, first_q;
-  logic [10:0] words_q, words;
+  logic [WordsW-1:0] words_q, words;
   logic [WordsLog2-1:0] from, to;
 
   assign from       = first_q ? burst.offset : '0;
   assign words      = first_q ? burst.words : words_q;
-  assign to         = (11'(from) + words > 11'(AxiBits / 32)) ? '1 : from + WordsLog2'(words - 11'd1);
+  assign to         = (WordsW'(from) + words > WordsW'(AxiBits / 32)) ? '1 : from + WordsLog2'(words - 1'b1);
   assign vec_beat_o = beat && burst.vector && !drain_i;
   assign vec_in     = '{last: rlast_i && burst.last, from: from, to: to, data: rdata_i};
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) first_q <= 1'b1;
     else if (beat) first_q <= rlast_i;
-    if (beat) words_q <= words - (11'(to) - 11'(from) + 11'd1);
+    if (beat) words_q <= words - (WordsW'(to) - WordsW'(from) + 1'b1);
   end
 
   ram_fifo #(

@@ -2,15 +2,18 @@
 // Latency: an instruction's first address follows its acceptance by four cycles.
 // Throughput: a burst every two cycles, up to 16 outstanding, across instructions.
 // Back-pressure: room for a burst's beats is reserved before it is issued, so R never stalls.
-// Notes: ld_recv delivers the beats and retires; clr_i discards what is still under way.
+// Notes: ld_recv delivers the beats and retires; clr_i discards what is still under way. With several
+//        channels a beat is one of all of them side by side, and addresses are those of all.
 
 `default_nettype none
 
 module ld_unit #(
     parameter int unsigned AxiBits     = 256,
+    parameter int unsigned Channels    = 1,
     parameter int unsigned SfuLanes    = 8,
     parameter int unsigned VmemWords   = 131072,
-    parameter int unsigned StreamBeats = 1024
+    parameter int unsigned StreamBeats = 1024,
+    localparam int unsigned BeatBits   = Channels * AxiBits
 ) (
     input  wire logic                                        clk_i,
     input  wire logic                                        rst_ni,
@@ -30,12 +33,12 @@ module ld_unit #(
     output logic [7:0]                                       arlen_o,
     input  wire logic                                        rvalid_i,
     output logic                                             rready_o,
-    input  wire logic [AxiBits-1:0]                          rdata_i,
+    input  wire logic [BeatBits-1:0]                         rdata_i,
     input  wire logic [1:0]                                  rresp_i,
     input  wire logic                                        rlast_i,
     // Weight stream
     output logic                                             swr_valid_o,
-    output logic [AxiBits-1:0]                               swr_data_o,
+    output logic [BeatBits-1:0]                              swr_data_o,
     input  wire logic [$clog2(StreamBeats + 1)-1:0]          free_i,
     // Vector memory
     output logic                                             vwr_valid_o,
@@ -48,8 +51,14 @@ module ld_unit #(
     output logic                                             stream_beat_o,
     output logic                                             vector_beat_o
 );
-  localparam int unsigned WordsLog2 = $clog2(AxiBits / 32);
-  localparam int unsigned Words = AxiBits / 32;
+  localparam int unsigned WordsLog2 = $clog2(BeatBits / 32);
+  localparam int unsigned Words = BeatBits / 32;
+  localparam int unsigned ChannelsLog2 = $clog2(Channels);
+  // Words of a chunk, and of 4 KiB of every channel: more than a burst has.
+  localparam int unsigned ChunkLog2 = 4 + ChannelsLog2;
+  localparam int unsigned PageLog2 = 10 + ChannelsLog2;
+  localparam int unsigned WordsW = PageLog2 + 1;
+  localparam int unsigned LeftW = 40 + ChunkLog2;
   // A quarter of the stream buffer, so that bursts overlap even in a small one.
   localparam int unsigned MaxBurst = (StreamBeats / 4 < 64) ? StreamBeats / 4 : 64;
   localparam int unsigned VecBeats = 128;
@@ -97,39 +106,40 @@ module ld_unit #(
     if (is_v_q) begin
       if (count_q > 40'(VmemWords) || dst_q > 40'(VmemWords)) bad = 1'b1;
       if (33'(total_q) + 33'(dst_q[18:0]) > 33'(VmemWords)) bad = 1'b1;
-    end else if (|{addr_q[5:2], stride_q[5:2]}) begin
+    end else if (|{addr_q[ChunkLog2+1:2], stride_q[ChunkLog2+1:2]}) begin
       bad = 1'b1;
     end
   end
 
   // ------------------------------------------------------------------ bursts
-  // Addresses and lengths in words; ld.w counts chunks of 16 words.
+  // Addresses and lengths in words; ld.w counts chunks of 16 words a channel.
   logic [37:0] run_q, word_q, run_next;
-  logic [43:0] left_q, run_words;
-  logic [10:0] left_low;
+  logic [LeftW-1:0] left_q, run_words;
+  logic [WordsW-1:0] left_low;
   logic [9:0] beats_need;
   logic [6:0] beats_d, beats_q;
-  logic [10-WordsLog2:0] beats_page;
-  logic [10:0] words_d, words_q, words_room;
+  logic [PageLog2-WordsLog2:0] beats_page;
+  logic [WordsW-1:0] words_d, words_q, words_room;
   logic [WordsLog2-1:0] offset;
   logic run_end, room, issue, last_burst;
 
-  assign run_words  = is_v_q ? 44'(count_q) : {count_q, 4'b0};
+  assign run_words  = is_v_q ? LeftW'(count_q) : {count_q, ChunkLog2'(0)};
   assign run_next   = run_q + 38'(stride_q[31:2]);
   assign offset     = word_q[WordsLog2-1:0];
   // More than a burst holds looks like the most a burst holds.
-  assign left_low   = |left_q[43:10] ? 11'd1024 : left_q[10:0];
-  assign beats_page = (11 - WordsLog2)'(PageBeats) - (11 - WordsLog2)'(word_q[9:WordsLog2]);
+  assign left_low   = |left_q[LeftW-1:PageLog2] ? WordsW'(1) << PageLog2 : left_q[WordsW-1:0];
+  assign beats_page = (WordsW - WordsLog2)'(PageBeats)
+      - (WordsW - WordsLog2)'(word_q[PageLog2-1:WordsLog2]);
 
   always_comb begin
-    beats_need = 10'((12'(left_low) + 12'(offset) + 12'(Words - 1)) >> WordsLog2);
+    beats_need = 10'(((WordsW + 1)'(left_low) + (WordsW + 1)'(offset) + (WordsW + 1)'(Words - 1)) >> WordsLog2);
     beats_d    = beats_need < 10'(MaxBurst) ? 7'(beats_need) : 7'(MaxBurst);
     if (10'(beats_page) < 10'(beats_d)) beats_d = 7'(beats_page);
-    words_room = 11'(12'(beats_d) << WordsLog2) - 11'(offset);
+    words_room = WordsW'((WordsW + 1)'(beats_d) << WordsLog2) - WordsW'(offset);
     words_d    = left_low < words_room ? left_low : words_room;
   end
 
-  assign run_end    = left_q == 44'(words_q);
+  assign run_end    = left_q == LeftW'(words_q);
   assign last_burst = run_end && rows_q == 12'd1;
 
   // Beats promised to bursts under way, and what is left of the vector FIFO.
@@ -149,7 +159,7 @@ module ld_unit #(
     end else if (issue) begin
       run_q  <= run_end ? run_next : run_q;
       word_q <= run_end ? run_next : word_q + 38'(words_q);
-      left_q <= run_end ? run_words : left_q - 44'(words_q);
+      left_q <= run_end ? run_words : left_q - LeftW'(words_q);
     end
     if (accept) rows_q <= insn.rows;
     else if (issue && run_end) rows_q <= rows_q - 12'd1;
@@ -220,10 +230,11 @@ module ld_unit #(
   // ------------------------------------------------------------------ receiving side
   logic recv_busy;
   ld_recv #(
-      .AxiBits(AxiBits),
+      .AxiBits(BeatBits),
       .SfuLanes(SfuLanes),
       .VmemWords(VmemWords),
-      .VecBeats(VecBeats)
+      .VecBeats(VecBeats),
+      .WordsW(WordsW)
   ) u_recv (
       .clk_i,
       .rst_ni,

@@ -2,13 +2,15 @@
 // Latency: one cycle on AR, none on the other channels.
 // Throughput: one beat per cycle, channel and port.
 // Back-pressure: ready/valid; an address that is offered to a port is never withdrawn.
-// Notes: with one port, the outputs of the second are constant zero.
+// Notes: with one port, the outputs of the second are constant zero. The first port may be several
+//        channels side by side (ld_channels).
 
 `default_nettype none
 
 module mem_ports #(
     parameter int unsigned AxiBits  = 256,
-    parameter int unsigned AxiPorts = 1
+    parameter int unsigned AxiPorts = 1,
+    parameter int unsigned Channels = 1
 ) (
     input  wire logic                   clk_i,
     input  wire logic                   rst_ni,
@@ -19,7 +21,7 @@ module mem_ports #(
     input  wire logic [7:0]             ld_arlen_i,
     output logic                        ld_rvalid_o,
     input  wire logic                   ld_rready_i,
-    output logic [AxiBits-1:0]          ld_rdata_o,
+    output logic [Channels*AxiBits-1:0] ld_rdata_o,
     output logic                        ld_rlast_o,
     output logic [1:0]                  ld_rresp_o,
     // Instruction cache
@@ -47,19 +49,19 @@ module mem_ports #(
     output logic [1:0]                  st_bresp_o,
     // Ports. With one, the inputs of the second are not used; all writes have the same ID.
     /* verilator lint_off UNUSEDSIGNAL */
-    output logic                        m0_arvalid_o,
-    input  wire logic                   m0_arready_i,
+    output logic [Channels-1:0]         m0_arvalid_o,
+    input  wire logic [Channels-1:0]    m0_arready_i,
     output logic [39:0]                 m0_araddr_o,
     output logic                        m0_arid_o,
     output logic [7:0]                  m0_arlen_o,
     output logic [2:0]                  m0_arsize_o,
     output logic [1:0]                  m0_arburst_o,
-    input  wire logic                   m0_rvalid_i,
-    output logic                        m0_rready_o,
-    input  wire logic [AxiBits-1:0]     m0_rdata_i,
-    input  wire logic                   m0_rid_i,
-    input  wire logic                   m0_rlast_i,
-    input  wire logic [1:0]             m0_rresp_i,
+    input  wire logic [Channels-1:0]    m0_rvalid_i,
+    output logic [Channels-1:0]         m0_rready_o,
+    input  wire logic [Channels*AxiBits-1:0] m0_rdata_i,
+    input  wire logic [Channels-1:0]    m0_rid_i,
+    input  wire logic [Channels-1:0]    m0_rlast_i,
+    input  wire logic [2*Channels-1:0]  m0_rresp_i,
     output logic                        m0_awvalid_o,
     input  wire logic                   m0_awready_i,
     output logic [39:0]                 m0_awaddr_o,
@@ -113,6 +115,10 @@ module mem_ports #(
 );
   localparam logic [2:0] Size = 3'($clog2(AxiBits / 8));
   localparam logic [1:0] Incr = 2'b01;
+
+  if (Channels > 1 && (AxiPorts != 2 || AxiBits != 512)) begin : gen_refused
+    $error("Channels > 1 needs AxiPorts = 2 and AxiBits = 512");
+  end
 
   assign m0_arsize_o  = Size;
   assign m0_arburst_o = Incr;
@@ -192,46 +198,80 @@ module mem_ports #(
     // The same arbiter with one side idle registers the address and sets the ID.
     /* verilator lint_off UNUSEDSIGNAL */
     logic               ld_idle_arready, ld_idle_rvalid, ld_idle_rlast;
-    logic               ic_idle_arready, ic_idle_rvalid, ic_idle_rlast;
-    logic [AxiBits-1:0] ld_idle_rdata, ic_idle_rdata;
-    logic [1:0]         ld_idle_rresp, ic_idle_rresp;
+    logic [AxiBits-1:0] ld_idle_rdata;
+    logic [1:0]         ld_idle_rresp;
     /* verilator lint_on UNUSEDSIGNAL */
 
-    axi_rd_arb #(
-        .AxiBits(AxiBits)
-    ) u_rd_port0 (
-        .clk_i,
-        .rst_ni,
-        .ld_arvalid_i,
-        .ld_arready_o,
-        .ld_araddr_i,
-        .ld_arlen_i,
-        .ld_rvalid_o,
-        .ld_rready_i,
-        .ld_rdata_o,
-        .ld_rlast_o,
-        .ld_rresp_o,
-        .ic_arvalid_i(1'b0),
-        .ic_arready_o(ic_idle_arready),
-        .ic_araddr_i ('0),
-        .ic_arlen_i  ('0),
-        .ic_rvalid_o (ic_idle_rvalid),
-        .ic_rready_i (1'b1),
-        .ic_rdata_o  (ic_idle_rdata),
-        .ic_rlast_o  (ic_idle_rlast),
-        .ic_rresp_o  (ic_idle_rresp),
-        .m_arvalid_o (m0_arvalid_o),
-        .m_arready_i (m0_arready_i),
-        .m_araddr_o  (m0_araddr_o),
-        .m_arid_o    (m0_arid_o),
-        .m_arlen_o   (m0_arlen_o),
-        .m_rvalid_i  (m0_rvalid_i),
-        .m_rready_o  (m0_rready_o),
-        .m_rdata_i   (m0_rdata_i),
-        .m_rid_i     (m0_rid_i),
-        .m_rlast_i   (m0_rlast_i),
-        .m_rresp_i   (m0_rresp_i)
-    );
+    if (Channels == 1) begin : gen_channel
+      /* verilator lint_off UNUSEDSIGNAL */
+      logic               ic_idle_arready, ic_idle_rvalid, ic_idle_rlast;
+      logic [AxiBits-1:0] ic_idle_rdata;
+      logic [1:0]         ic_idle_rresp;
+      /* verilator lint_on UNUSEDSIGNAL */
+
+      axi_rd_arb #(
+          .AxiBits(AxiBits)
+      ) u_rd_port0 (
+          .clk_i,
+          .rst_ni,
+          .ld_arvalid_i,
+          .ld_arready_o,
+          .ld_araddr_i,
+          .ld_arlen_i,
+          .ld_rvalid_o,
+          .ld_rready_i,
+          .ld_rdata_o,
+          .ld_rlast_o,
+          .ld_rresp_o,
+          .ic_arvalid_i(1'b0),
+          .ic_arready_o(ic_idle_arready),
+          .ic_araddr_i ('0),
+          .ic_arlen_i  ('0),
+          .ic_rvalid_o (ic_idle_rvalid),
+          .ic_rready_i (1'b1),
+          .ic_rdata_o  (ic_idle_rdata),
+          .ic_rlast_o  (ic_idle_rlast),
+          .ic_rresp_o  (ic_idle_rresp),
+          .m_arvalid_o (m0_arvalid_o),
+          .m_arready_i (m0_arready_i),
+          .m_araddr_o  (m0_araddr_o),
+          .m_arid_o    (m0_arid_o),
+          .m_arlen_o   (m0_arlen_o),
+          .m_rvalid_i  (m0_rvalid_i),
+          .m_rready_o  (m0_rready_o),
+          .m_rdata_i   (m0_rdata_i),
+          .m_rid_i     (m0_rid_i),
+          .m_rlast_i   (m0_rlast_i),
+          .m_rresp_i   (m0_rresp_i)
+      );
+    end else begin : gen_channels
+      ld_channels #(
+          .AxiBits(AxiBits),
+          .Channels(Channels)
+      ) u_channels (
+          .clk_i,
+          .rst_ni,
+          .ld_arvalid_i,
+          .ld_arready_o,
+          .ld_araddr_i,
+          .ld_arlen_i,
+          .ld_rvalid_o,
+          .ld_rready_i,
+          .ld_rdata_o,
+          .ld_rresp_o,
+          .ld_rlast_o,
+          .m_arvalid_o(m0_arvalid_o),
+          .m_arready_i(m0_arready_i),
+          .m_araddr_o (m0_araddr_o),
+          .m_arlen_o  (m0_arlen_o),
+          .m_rvalid_i (m0_rvalid_i),
+          .m_rready_o (m0_rready_o),
+          .m_rdata_i  (m0_rdata_i),
+          .m_rresp_i  (m0_rresp_i),
+          .m_rlast_i  (m0_rlast_i)
+      );
+      assign m0_arid_o = 1'b0;
+    end
 
     axi_rd_arb #(
         .AxiBits(AxiBits)
@@ -303,7 +343,11 @@ module mem_ports #(
 
   // ---- Beats -------------------------------------------------------------------------------
   logic write0, write1, read1;
-  assign read_beat_o  = m0_rvalid_i && m0_rready_o;
+  if (Channels == 1) begin : gen_read_beat
+    assign read_beat_o = m0_rvalid_i && m0_rready_o;
+  end else begin : gen_read_beats
+    assign read_beat_o = ld_rvalid_o && ld_rready_i;
+  end
   assign read1        = m1_rvalid_i && m1_rready_o;
   assign write0       = m0_wvalid_o && m0_wready_i;
   assign write1       = m1_wvalid_o && m1_wready_i;

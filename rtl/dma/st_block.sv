@@ -3,12 +3,15 @@
 // Throughput: one write per cycle; a block's read adds two cycles.
 // Back-pressure: write_ready_i means that address and data are both taken.
 // Notes: st.k writes a scale and 32 codes as a row of a tile, st.t each code as a byte of a column.
+//        With several channels, row r of a tile is row r mod 16 of the part of channel r / 16.
 
 `default_nettype none
 
 module st_block #(
     parameter int unsigned AxiBits    = 256,
-    parameter int unsigned XbufBlocks = 4096
+    parameter int unsigned Channels   = 1,
+    parameter int unsigned XbufBlocks = 4096,
+    localparam int unsigned RowW      = Channels > 2 ? 4 + $clog2(Channels) : 5
 ) (
     input  wire logic                               clk_i,
     input  wire logic                               rst_ni,
@@ -17,7 +20,7 @@ module st_block #(
     input  wire logic                               column_i,
     input  wire logic [39:0]                        addr_i,
     input  wire logic [31:0]                        stride_i,
-    input  wire logic [4:0]                         row_i,
+    input  wire logic [RowW-1:0]                    row_i,
     input  wire logic [$clog2(XbufBlocks)-1:0]      src_i,
     input  wire logic [7:0]                         blocks_i,
     output logic                                    xrd_valid_o,
@@ -36,6 +39,8 @@ module st_block #(
   localparam int unsigned CodeBits = AxiBits < 256 ? AxiBits : 256;
   // st.k: the scale, then the codes in as many beats as they need.
   localparam int unsigned RowWrites = 1 + 256 / CodeBits;
+  localparam int unsigned ChannelsLog2 = $clog2(Channels);
+  localparam int unsigned TileW = 4 + ChannelsLog2;
 
   typedef enum logic [1:0] {StIdle, StRead, StTake, StWrite} state_e;
 
@@ -43,6 +48,7 @@ module st_block #(
   logic [$clog2(XbufBlocks)-1:0] src_q;
   logic [7:0] blocks_q;
   logic [4:0] step_q;  // st.k: write of the block, st.t: code of the block
+  logic [TileW-1:0] element_q;  // st.t: row of the code in its tile
   logic [39:0] tile_q;
   lampyris_pkg::act_block_t block_q;
   logic step_end, written, unused_block;
@@ -68,26 +74,28 @@ module st_block #(
     end
     if (state_q == StTake) block_q <= xrd_data_i;
     if (start_i) begin
-      src_q    <= src_i;
-      blocks_q <= blocks_i;
-      tile_q   <= addr_i;
-      step_q   <= '0;
+      src_q     <= src_i;
+      blocks_q  <= blocks_i;
+      tile_q    <= addr_i;
+      step_q    <= '0;
+      element_q <= '0;
     end else if (written) begin
-      step_q <= step_end ? '0 : step_q + 5'd1;
+      step_q    <= step_end ? '0 : step_q + 5'd1;
+      element_q <= element_q + 1'b1;
       if (step_end) begin
         src_q    <= src_q + 1'b1;
         blocks_q <= blocks_q - 8'd1;
       end
-      // Half a block of a column fills the 16 rows of a tile.
-      if (column_i && &step_q[3:0]) tile_q <= tile_q + 40'(stride_i);
-      else if (!column_i && step_end) tile_q <= tile_q + 40'd576;
+      if (column_i && &element_q) tile_q <= tile_q + 40'(stride_i);
+      else if (!column_i && step_end) tile_q <= tile_q + 40'(576 * Channels);
     end
   end
 
   // ------------------------------------------------------------------ address, data, strobes
   logic [4:0] f16_exponent;
   logic [31:0] scale;
-  logic [9:0] displacement;
+  logic [6:0] row;
+  logic [12:0] code_row, displacement;
   logic [39:0] address;
   logic [CodeBits-1:0] codes;
   logic [7:0] code;
@@ -102,10 +110,14 @@ module st_block #(
     assign codes = step_q[1] ? block_q.codes[31:16] : block_q.codes[15:0];
   end
 
+  // A row of 8-bit codes is half a chunk of its channel; a chunk has 64 bytes of every channel.
+  assign row      = column_i ? 7'(element_q) : 7'(row_i[TileW-1:0]);
+  assign code_row = (13'(row[3:1]) << (6 + ChannelsLog2)) | {4'b0, row[6:4], row[0], 5'b0};
+
   always_comb begin
-    if (column_i) displacement = {1'b0, step_q[3:0], row_i};
-    else if (step_q == 0) displacement = {4'b0, row_i[3:0], 2'b0};
-    else displacement = 10'd64 + {1'b0, row_i[3:0], 5'b0} + (CodeBits == 256 || !step_q[1] ? 10'd0 : 10'd16);
+    if (column_i) displacement = code_row | 13'(row_i[4:0]);
+    else if (step_q == 0) displacement = {4'b0, row, 2'b0};
+    else displacement = 13'(64 * Channels) + code_row + (CodeBits == 256 || !step_q[1] ? 13'd0 : 13'd16);
   end
   assign address      = tile_q + 40'(displacement);
   assign write_addr_o = {address[39:ByteW], ByteW'(0)};

@@ -8,6 +8,7 @@
 
 module st_unit #(
     parameter int unsigned AxiBits    = 256,
+    parameter int unsigned Channels   = 1,
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned VmemWords  = 131072,
     parameter int unsigned XbufBlocks = 4096
@@ -52,6 +53,9 @@ module st_unit #(
   localparam int unsigned PageBeats = 4096 / (AxiBits / 8);
   localparam int unsigned VaW = $clog2(VmemWords);
   localparam int unsigned XaW = $clog2(XbufBlocks);
+  // A chunk of memory, and the row in a tile of st.k or the column of st.t.
+  localparam int unsigned ChunkLog2 = 6 + $clog2(Channels);
+  localparam int unsigned RowW = Channels > 2 ? 4 + $clog2(Channels) : 5;
 
   typedef enum logic [2:0] {StIdle, StCheck, StBurst, StIssue, StData, StBlocks, StWait, StError} state_e;
 
@@ -64,7 +68,7 @@ module st_unit #(
   logic vector_q, column_q, empty, bad, accept, unused_desc;
   logic [31:0] seq_q, stride_q;
   logic [39:0] addr_q, count_q, src_q;
-  logic [4:0] row_q;
+  logic [RowW-1:0] row_q;
 
   // st.k has the fields of st.t, less the stride.
   assign insn_v       = desc_i.insn;
@@ -79,7 +83,7 @@ module st_unit #(
       column_q <= insn_v.opcode == lampyris_isa_pkg::OpStT;
       seq_q    <= desc_i.seq;
       addr_q   <= desc_i.rval[0] + desc_i.rval[1] + insn_v.addr;
-      row_q    <= desc_i.rval[2][4:0];
+      row_q    <= desc_i.rval[2][RowW-1:0];
       if (insn_v.opcode == lampyris_isa_pkg::OpStV) begin
         count_q <= desc_i.rval[2] + 40'(insn_v.count);
         src_q   <= desc_i.rval[3] + 40'(insn_v.src);
@@ -95,7 +99,7 @@ module st_unit #(
   always_comb begin
     space = vector_q ? 40'(VmemWords) : 40'(XbufBlocks);
     empty = count_q == 0;
-    bad   = vector_q ? |addr_q[1:0] : |{addr_q[5:0], stride_q[5:0]};
+    bad   = vector_q ? |addr_q[1:0] : |{addr_q[ChunkLog2-1:0], stride_q[ChunkLog2-1:0]};
     if (count_q > space || src_q > space || 20'(count_q[18:0]) + 20'(src_q[18:0]) > 20'(space)) begin
       bad = 1'b1;
     end
@@ -172,6 +176,7 @@ module st_unit #(
 
   st_block #(
       .AxiBits(AxiBits),
+      .Channels(Channels),
       .XbufBlocks(XbufBlocks)
   ) u_block (
       .clk_i,

@@ -7,6 +7,7 @@
 `default_nettype none
 
 module mm_check #(
+    parameter int unsigned Channels   = 1,
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned MaxTokens  = 16,
     parameter int unsigned VmemWords  = 131072,
@@ -34,6 +35,7 @@ module mm_check #(
   localparam int unsigned LaneW = $clog2(SfuLanes);
   localparam int unsigned VaW = $clog2(VmemWords);
   localparam int unsigned XaW = $clog2(XbufBlocks);
+  localparam int unsigned MostGroups = VmemWords / (16 * Channels);
 
   lampyris_isa_pkg::mm_t insn;
   logic vector, unused_desc;
@@ -111,12 +113,12 @@ module mm_check #(
     xspan_q   <= token_last_o * xstride_q;
     yspan_q   <= token_last_o * ystride_q;
     xend_q    <= 16'(x_q[14:0]) + 16'(kblocks_q[14:0]);
-    yend_q    <= 20'(y_q[18:0]) + 20'({groups_q[14:0], 4'b0});
+    yend_q    <= 20'(y_q[18:0]) + (20'(groups_q[14:0]) << $clog2(16 * Channels));
     illegal_q <= !known(bits_q, sparsity_q) || header_q > 2'd1;
     operand_q <= tokens_q == 0 || tokens_q > 40'(MaxTokens) || kblocks_q == 0
         || (low & span_mask) != 2'b00;
     far_q     <= x_q > 40'(XbufBlocks) || kblocks_q > 40'(XbufBlocks)
-        || y_q > 40'(VmemWords) || groups_q > 40'(VmemWords / 16)
+        || y_q > 40'(VmemWords) || groups_q > 40'(MostGroups)
         || y_q[2:0] != 0 || ystride_q[2:0] != 0;
     empty_o   <= groups_q == 0;
   end

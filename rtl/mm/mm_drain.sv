@@ -1,12 +1,14 @@
 // Purpose: rounds the finished accumulators of a row group to f32 and writes them as lines.
 // Latency: six cycles from the read of a line's last accumulator to the write of the line.
-// Throughput: MacRows values per cycle, at most a line; one idle cycle between groups.
+// Throughput: MacRows values per cycle, at most a line; one idle cycle between groups. Channels are
+//             read one after the other.
 // Back-pressure: none; the matrix unit's writes are always granted.
 // Notes: done_o comes with the last line of the last group.
 
 `default_nettype none
 
 module mm_drain #(
+    parameter int unsigned Channels  = 1,
     parameter int unsigned MacRows   = 2,
     parameter int unsigned SfuLanes  = 8,
     parameter int unsigned VmemWords = 131072
@@ -25,7 +27,7 @@ module mm_drain #(
     output logic                                        bank_o,
     output logic [4:0]                                  token_o,
     output logic [3:0]                                  step_o,
-    input  wire logic [MacRows-1:0][127:0]              data_i,
+    input  wire logic [Channels-1:0][MacRows-1:0][127:0] data_i,
     output logic                                        freed_o,  // bank_o has been read
     // Vector memory
     output logic                                        vwr_valid_o,
@@ -36,7 +38,9 @@ module mm_drain #(
   localparam int unsigned LineW = $clog2(VmemWords / SfuLanes);
   localparam int unsigned LaneW = $clog2(SfuLanes);
   localparam int unsigned RowW = $clog2(MacRows);
-  localparam int unsigned GroupLines = 16 / SfuLanes;
+  localparam int unsigned GroupRows = 16 * Channels;
+  localparam int unsigned GroupLines = GroupRows / SfuLanes;
+  localparam int unsigned GroupW = $clog2(GroupRows);
   // Values converted at once: those of one read, or a line's.
   localparam int unsigned Values = MacRows < SfuLanes ? MacRows : SfuLanes;
 
@@ -51,15 +55,15 @@ module mm_drain #(
   logic active_q, bank_q, row_end, group_end;
   logic [1:0] pending_q;
   logic [4:0] token_q;
-  logic [3:0] row_q;
+  logic [GroupW-1:0] row_q;
   logic [LineW-1:0] group_line_q, token_line_q;
   logic [$clog2(VmemWords/16):0] groups_q;
 
-  assign row_end   = row_q == 4'(16 - Values);
+  assign row_end   = row_q == GroupW'(GroupRows - Values);
   assign group_end = active_q && row_end && token_q == token_last_i;
   assign bank_o    = bank_q;
   assign token_o   = token_q;
-  assign step_o    = row_q >> RowW;
+  assign step_o    = row_q[3:0] >> RowW;
   assign freed_o   = group_end;
 
   always_ff @(posedge clk_i) begin
@@ -79,7 +83,7 @@ module mm_drain #(
       token_q      <= '0;
       row_q        <= '0;
     end else if (active_q) begin
-      row_q <= row_q + 4'(Values);
+      row_q <= row_q + GroupW'(Values);
       if (group_end) begin
         token_q      <= '0;
         groups_q     <= groups_q - 1'b1;
@@ -104,10 +108,16 @@ module mm_drain #(
   assign place.lane     = row_q[LaneW-1:0];
   assign place.line     = token_line_q + LineW'(row_q >> LaneW);
 
+  logic [MacRows-1:0][127:0] rows;
+  if (Channels == 1) begin : gen_channel
+    assign rows = data_i;
+  end else begin : gen_channels
+    assign rows = data_i[row_q[GroupW-1:4]];
+  end
   if (MacRows == Values) begin : gen_all_rows
-    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i;
+    always_ff @(posedge clk_i) if (active_q) value1_q <= rows;
   end else begin : gen_some_rows
-    always_ff @(posedge clk_i) if (active_q) value1_q <= data_i[row_q[RowW-1:0]+:Values];
+    always_ff @(posedge clk_i) if (active_q) value1_q <= rows[row_q[RowW-1:0]+:Values];
   end
 
   always_ff @(posedge clk_i) begin

@@ -1,17 +1,19 @@
 // Purpose: executes mm and mv: weight tiles from the stream times activation blocks.
 // Latency: 16 cycles (17 with Sparsity) from a group's last step to its first line; an instruction
 //          starts in three.
-// Throughput: one step of MacRows x 32 products per cycle; one output per cycle while draining.
+// Throughput: one step of Channels x MacRows x 32 products per cycle; MacRows outputs while draining.
 // Back-pressure: waits for the stream, and for a bank of accumulators that is still draining.
 // Notes: a step is held for all tokens; groups alternate between two banks of accumulators. A read
 //        of the activation buffer brings the block of the address and, if that is a multiple of 2
-//        or 4, those that follow it. With MulPack two rows share their multipliers; what these
+//        or 4, those that follow it. Channels are copies of unpacking and rows in lockstep: the first
+//        one's control is that of all. With MulPack two rows share their multipliers; what these
 //        cannot do at once takes two cycles, first the even rows, then the odd ones.
 
 `default_nettype none
 
 module mm_unit #(
     parameter int unsigned AxiBits    = 256,
+    parameter int unsigned Channels   = 1,
     parameter int unsigned MacRows    = 2,
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned MaxTokens  = 16,
@@ -35,7 +37,7 @@ module mm_unit #(
     output logic [7:0]                                  err_code_o,
     // Weight stream
     input  wire logic                                   srd_valid_i,
-    input  wire logic [AxiBits-1:0]                     srd_data_i,
+    input  wire logic [Channels*AxiBits-1:0]            srd_data_i,
     output logic                                        srd_ready_o,
     // Activation buffer
     output logic                                        xrd_valid_o,
@@ -57,6 +59,7 @@ module mm_unit #(
   localparam int unsigned LineW = $clog2(VmemWords / SfuLanes);
   localparam int unsigned GroupW = $clog2(VmemWords / 16) + 1;
   localparam int unsigned Steps = 16 / MacRows;
+  localparam int unsigned Rows = Channels * MacRows;
   localparam int unsigned AccDepth = MaxTokens * Steps < 2 ? 2 : MaxTokens * Steps;
   localparam int unsigned AccW = $clog2(AccDepth);
   // Pipeline stages from the step register (0) to the term: those of mm_row and the multiplexer.
@@ -88,6 +91,7 @@ module mm_unit #(
   logic [LineW-1:0] line, line_stride;
 
   mm_check #(
+      .Channels(Channels),
       .SfuLanes(SfuLanes),
       .MaxTokens(MaxTokens),
       .VmemWords(VmemWords),
@@ -138,16 +142,18 @@ module mm_unit #(
 
   // ------------------------------------------------------------------ tiles to the step register
   logic load_wanted, load_blocked, load, tile_end, step_free, first_q;
+  logic [Channels-1:0] all_ready, all_load, all_last;
+  logic [Channels-1:0][3:0] all_step;
   logic [3:0] load_step;
   logic [1:0] bank_busy_q;
   logic bank_q, freed, freed_bank;
   logic [XaW:0] kleft_q;
   logic [XaW-1:0] kaddr_q;
   logic [GroupW-1:0] groups_q;
-  logic [MacRows-1:0][255:0] weights;
-  logic [MacRows-1:0][31:0][3:0] indices;
+  logic [Rows-1:0][255:0] weights;
+  logic [Rows-1:0][31:0][3:0] indices;
   logic [2:0] span;  // blocks of a tile
-  logic [MacRows-1:0][15:0] scale, minimum;
+  logic [Rows-1:0][15:0] scale, minimum;
   logic kend;
 
   assign span         = 3'd1 << sparsity;
@@ -156,37 +162,46 @@ module mm_unit #(
   // A group may start when the bank's group before last has been read out.
   assign load_blocked = first_q && load_step == 0 && bank_busy_q[bank_q];
 
-  mm_unpack #(
-      .AxiBits(AxiBits),
-      .MacRows(MacRows),
-      .WeightBits(WeightBits),
-      .Sparsity(Sparsity),
-      .KblocksW(XaW + 1),
-      .GroupsW(GroupW)
-  ) u_unpack (
-      .clk_i,
-      .rst_ni,
-      .start_i(start),
-      .run_i(state_q == StRun),
-      .header_i(header),
-      .width_i(width),
-      .sparsity_i(sparsity),
-      .kblocks_i(kblocks),
-      .span_i(span),
-      .groups_i(groups),
-      .load_i(load_wanted && !load_blocked),
-      .free_i(step_free),
-      .srd_valid_i,
-      .srd_data_i,
-      .srd_ready_o,
-      .load_o(load),
-      .last_o(tile_end),
-      .step_o(load_step),
-      .codes_o(weights),
-      .index_o(indices),
-      .scale_o(scale),
-      .minimum_o(minimum)
-  );
+  logic unused_lockstep;
+  assign unused_lockstep = ^{all_ready, all_load, all_last, all_step};
+  assign srd_ready_o     = all_ready[0];
+  assign load            = all_load[0];
+  assign tile_end        = all_last[0];
+  assign load_step       = all_step[0];
+
+  for (genvar c = 0; c < Channels; c++) begin : gen_channels
+    mm_unpack #(
+        .AxiBits(AxiBits),
+        .MacRows(MacRows),
+        .WeightBits(WeightBits),
+        .Sparsity(Sparsity),
+        .KblocksW(XaW + 1),
+        .GroupsW(GroupW)
+    ) u_unpack (
+        .clk_i,
+        .rst_ni,
+        .start_i(start),
+        .run_i(state_q == StRun),
+        .header_i(header),
+        .width_i(width),
+        .sparsity_i(sparsity),
+        .kblocks_i(kblocks),
+        .span_i(span),
+        .groups_i(groups),
+        .load_i(load_wanted && !load_blocked),
+        .free_i(step_free),
+        .srd_valid_i,
+        .srd_data_i(srd_data_i[c*AxiBits+:AxiBits]),
+        .srd_ready_o(all_ready[c]),
+        .load_o(all_load[c]),
+        .last_o(all_last[c]),
+        .step_o(all_step[c]),
+        .codes_o(weights[c*MacRows+:MacRows]),
+        .index_o(indices[c*MacRows+:MacRows]),
+        .scale_o(scale[c*MacRows+:MacRows]),
+        .minimum_o(minimum[c*MacRows+:MacRows])
+    );
+  end
 
   always_ff @(posedge clk_i) begin
     if (start) begin
@@ -308,8 +323,8 @@ module mm_unit #(
   end
 
   // The activations of each row in its stage 2.
-  logic [MacRows-1:0][255:0] row_weights, row_codes;
-  logic [MacRows-1:0][15:0] row_scale, row_minimum;
+  logic [Rows-1:0][255:0] row_weights, row_codes;
+  logic [Rows-1:0][15:0] row_scale, row_minimum;
 
   if (Sparsity == 0) begin : gen_dense
     logic unused_indices;
@@ -318,7 +333,7 @@ module mm_unit #(
     assign row_weights = weights;
     assign row_scale   = scale;
     assign row_minimum = minimum;
-    assign row_codes   = {MacRows{row_act.codes}};
+    assign row_codes   = {Rows{row_act.codes}};
   end else begin : gen_sparse
     localparam int unsigned Choices = Sparsity == 2 ? 16 : 4;
     logic [3:0][255:0] codes1;
@@ -344,7 +359,7 @@ module mm_unit #(
         .codes_i(codes1),
         .candidates_o(candidates)
     );
-    for (genvar r = 0; r < MacRows; r++) begin : gen_muxes
+    for (genvar r = 0; r < Rows; r++) begin : gen_muxes
       mm_sparse_mux #(
           .Choices(Choices)
       ) u_mux (
@@ -363,7 +378,7 @@ module mm_unit #(
     end
   end
 
-  logic [MacRows-1:0][127:0] sums;
+  logic [Rows-1:0][127:0] sums;
   logic [4:0] drain_token;
   logic [3:0] drain_step;
   logic [AccW-1:0] drain_addr;
@@ -376,10 +391,10 @@ module mm_unit #(
     assign drain_addr = AccW'({drain_token, drain_step[$clog2(Steps)-1:0]});
   end
 
-  logic signed [MacRows-1:0][31:0][15:0] products;
+  logic signed [Rows-1:0][31:0][15:0] products;
 
   if (MulPack == 0) begin : gen_single
-    for (genvar r = 0; r < MacRows; r++) begin : gen_products
+    for (genvar r = 0; r < Rows; r++) begin : gen_products
       mm_products u_products (
           .clk_i,
           .valid_i(row_valid[2:0]),
@@ -389,7 +404,7 @@ module mm_unit #(
       );
     end
   end else begin : gen_pairs
-    for (genvar r = 0; r < MacRows; r += 2) begin : gen_products
+    for (genvar r = 0; r < Rows; r += 2) begin : gen_products
       mm_products_pair #(
           .Wide(MulPack == 2 ? 8 : 4)
       ) u_products (
@@ -403,7 +418,7 @@ module mm_unit #(
     end
   end
 
-  for (genvar r = 0; r < MacRows; r++) begin : gen_rows
+  for (genvar r = 0; r < Rows; r++) begin : gen_rows
     logic [127:0] term;
     mm_row u_row (
         .clk_i,
@@ -433,6 +448,7 @@ module mm_unit #(
 
   // ------------------------------------------------------------------ outputs
   mm_drain #(
+      .Channels(Channels),
       .MacRows(MacRows),
       .SfuLanes(SfuLanes),
       .VmemWords(VmemWords)
@@ -461,6 +477,7 @@ module mm_unit #(
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i) begin
     if (rst_ni && vwr_valid_o && !vwr_ready_i) $fatal(1, "mm_unit: a write was not granted");
+    if (rst_ni && all_load != {Channels{load}}) $fatal(1, "mm_unit: channels out of step");
   end
 `endif
 endmodule

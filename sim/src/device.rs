@@ -84,15 +84,16 @@ impl Counters {
 }
 
 impl Counters {
-    /// Beats read over all memory ports. The read counter is port 0's; on a second port only
+    /// Bytes read over all memory ports. The read counter is that of loads; on a second port only
     /// instructions are read.
-    pub fn dram_read_beats(&self, config: &HwConfig) -> u64 {
+    pub fn dram_read_bytes(&self, config: &HwConfig) -> u64 {
         let second = if config.axi_ports == 2 {
             self.get("fetch_beats")
         } else {
             0
         };
-        self.get("read_beats") + second
+        self.get("read_beats") * u64::from(config.load_beat_bytes())
+            + second * u64::from(config.beat_bytes())
     }
 
     /// Share of the cycles in which a memory port moved a beat, averaged over the ports.

@@ -6,7 +6,8 @@
 //! what it reads there are the rows of its tokens.
 
 use lampyris_bundle::{Bundle, Content, ContentKind, RegionKind, Role};
-use lampyris_isa::format::{CHUNK_BYTES, HEADER_BYTES, Sparsity, tile_bytes};
+use lampyris_isa::HwConfig;
+use lampyris_isa::format::Sparsity;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -144,15 +145,22 @@ impl Traffic {
 enum Parts {
     /// All of one class.
     One(Class),
-    /// Weight tiles of this many bytes: header, then fields of so many bits.
+    /// Weight tiles of this many bytes: a header, then fields of so many bits.
     Tiles {
         tile: u64,
+        header: u64,
         bits: u8,
         sparsity: Sparsity,
         role: Role,
     },
     /// Heads of a cache.
-    Heads { keys: u64, values: u64, all: u64 },
+    Heads {
+        keys: u64,
+        values: u64,
+        all: u64,
+        tile: u64,
+        header: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +180,10 @@ pub struct TrafficMap {
 impl TrafficMap {
     /// The memory map of a compiled directory.
     pub fn new(bundle: &Bundle) -> TrafficMap {
-        let mut spans: Vec<Span> = bundle.contents.iter().map(of_content).collect();
+        let mut spans: Vec<Span> = {
+            let of = |content| of_content(content, &bundle.config);
+            bundle.contents.iter().map(of).collect()
+        };
         for region in &bundle.manifest.regions {
             let class = match region.kind {
                 RegionKind::Program => Class::Program,
@@ -200,7 +211,8 @@ impl TrafficMap {
     }
 }
 
-fn of_content(content: &Content) -> Span {
+fn of_content(content: &Content, hw: &HwConfig) -> Span {
+    let header = hw.header_bytes() as u64;
     let parts = match content.kind {
         ContentKind::Vector => Parts::One(Class::Vectors),
         ContentKind::Table => Parts::One(Class::Tables),
@@ -209,7 +221,8 @@ fn of_content(content: &Content) -> Span {
             sparsity,
             role,
         } => Parts::Tiles {
-            tile: tile_bytes(bits.into(), true) as u64,
+            tile: hw.tile_bytes(bits.into(), true) as u64,
+            header,
             bits,
             sparsity: Sparsity::from_field(sparsity).unwrap_or(Sparsity::Dense),
             role,
@@ -222,13 +235,15 @@ fn of_content(content: &Content) -> Span {
             keys: key_bytes,
             values: value_bytes,
             all: key_bytes + value_bytes + scale_bytes,
+            tile: hw.tile_bytes(8, true) as u64,
+            header,
         },
     };
     let end = content.base + content.bytes;
     Span {
         base: content.base,
         // What follows begins at the next chunk.
-        end: end.next_multiple_of(CHUNK_BYTES as u64),
+        end: end.next_multiple_of(hw.chunk_bytes() as u64),
         parts,
     }
 }
@@ -285,9 +300,23 @@ impl Monitor {
         let offset = addr - span.base;
         match span.parts {
             Parts::One(class) => class,
-            Parts::Heads { keys, values, all } => of_head(offset % all, keys, values),
+            Parts::Heads {
+                keys,
+                values,
+                all,
+                tile,
+                header,
+            } => {
+                let offset = offset % all;
+                let of_keys = offset < keys && offset % tile >= header;
+                match of_keys || (keys..keys + values).contains(&offset) {
+                    true => Class::KvCodes,
+                    false => Class::KvScales,
+                }
+            }
             Parts::Tiles {
                 tile,
+                header,
                 bits,
                 sparsity,
                 role,
@@ -296,7 +325,7 @@ impl Monitor {
                     return Class::Embedding;
                 }
                 self.streamed |= read;
-                match offset % tile < HEADER_BYTES as u64 {
+                match offset % tile < header {
                     true => Class::Scales,
                     false => Class::Codes { bits, sparsity },
                 }
@@ -313,17 +342,6 @@ impl Monitor {
             }
         }
         traffic
-    }
-}
-
-fn of_head(offset: u64, keys: u64, values: u64) -> Class {
-    let tile = tile_bytes(8, true) as u64;
-    if offset < keys && offset % tile >= HEADER_BYTES as u64 {
-        return Class::KvCodes;
-    }
-    match (keys..keys + values).contains(&offset) {
-        true => Class::KvCodes,
-        false => Class::KvScales,
     }
 }
 
@@ -355,6 +373,7 @@ fn split(class: Class, bytes: Bytes) -> Vec<(Class, Bytes)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lampyris_isa::format::{HEADER_BYTES, tile_bytes};
 
     fn map(spans: &[(u64, u64, Parts)]) -> Arc<TrafficMap> {
         let spans = spans
@@ -369,6 +388,7 @@ mod tests {
     fn tiles_divide_into_scales_codes_and_indices() {
         let tiles = |sparsity, role| Parts::Tiles {
             tile: tile_bytes(6, true) as u64,
+            header: HEADER_BYTES as u64,
             bits: 6,
             sparsity,
             role,
@@ -402,6 +422,8 @@ mod tests {
             keys: 576,
             values: 512,
             all: 576 + 512 + 64,
+            tile: 576,
+            header: 64,
         };
         let mut monitor = Monitor::new(map(&[(0, 2 * 1152, heads)]));
         for (addr, class) in [

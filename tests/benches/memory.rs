@@ -173,8 +173,8 @@ fn report(
     let get = |name| call.counters.get(name) as f64;
     let cycles = get("cycles");
     let clock = f64::from(config.clock_khz) * 1e3;
-    let beats = call.counters.dram_read_beats(config) as f64 + get("write_beats");
-    let bytes = beats * f64::from(config.beat_bytes());
+    let read = call.counters.dram_read_bytes(config) as f64;
+    let bytes = read + get("write_beats") * f64::from(config.beat_bytes());
     let share = dram.share(bytes, cycles / clock);
     let label = |what: &str| format!("{} at {}: {what}", dram.timing.name, call.position + 1);
     let name = label("share of the pins' peak, with the DRAM model");

@@ -145,10 +145,11 @@ fn report(name: &str, call: &Call, figures: &mut Figures) -> Result<f64> {
     let beat = f64::from(config.beat_bytes());
     let cycles = call.counters.get("cycles") as f64;
     let total = traffic.total();
-    let read = call.counters.dram_read_beats(&config) - call.counters.get("fetch_beats");
+    let fetched = call.counters.get("fetch_beats") * u64::from(config.beat_bytes());
+    let read = call.counters.dram_read_bytes(&config) - fetched;
     let counted = total.read - traffic.of(Class::Program).read;
     ensure!(
-        counted == read * u64::from(config.beat_bytes())
+        counted == read
             && total.written + total.masked
                 == call.counters.get("write_beats") * u64::from(config.beat_bytes()),
         "{name}: the monitor and the counters of the port differ"

@@ -224,7 +224,7 @@ fn accelerator(bundle: &Bundle, call: &Call, figures: &mut Figures) {
     add(
         figures,
         "DRAM bytes per token",
-        (call.counters.dram_read_beats(&bundle.config) as f64 + get("write_beats")) * beat,
+        call.counters.dram_read_bytes(&bundle.config) as f64 + get("write_beats") * beat,
         "B",
     );
     add(

@@ -179,9 +179,14 @@ impl Synthetic {
         // Rows of length n and RMS 1 / sqrt(n) keep the size of what they multiply.
         let matrix = |name: String, rows: usize, cols: usize, gain: f32| {
             let rms = gain / (cols as f32).sqrt();
+            // Rows of the embedding are read one by one, which sparse types do not allow.
+            let ty = match self.ty.sparsity() {
+                Some(_) if name == "token_embd.weight" => TensorType::Q4_0,
+                _ => self.ty,
+            };
             Tensor {
                 name,
-                ty: self.ty,
+                ty,
                 rows,
                 cols,
                 rms,

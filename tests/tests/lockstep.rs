@@ -115,6 +115,38 @@ fn random_programs_agree_on_unusual_shapes() {
     }
 }
 
+/// More rows in a channel than a line has words.
+const TWO_CHANNELS: HwConfig = HwConfig {
+    channels: 2,
+    mac_rows: 8,
+    sfu_lanes: 4,
+    ..HwConfig::WIDE
+};
+
+#[test]
+fn random_programs_agree_on_channels_side_by_side() {
+    let four = HwConfig {
+        channels: 4,
+        mac_rows: 2,
+        max_tokens: 2,
+        stream_beats: 32,
+        sparsity: 0,
+        weight_bits: HwConfig::SMALL.weight_bits,
+        ..HwConfig::WIDE
+    };
+    let eight = HwConfig {
+        channels: 8,
+        mac_rows: 1,
+        max_tokens: 5,
+        vmem_words: 1 << 15,
+        sparsity: 1,
+        ..HwConfig::WIDE
+    };
+    for config in [TWO_CHANNELS, four, eight] {
+        run_programs(&config, number("LAMPYRIS_FUZZ_PROGRAMS", 200).div_ceil(8));
+    }
+}
+
 #[test]
 fn a_wrong_model_is_caught_and_named() {
     let config = HwConfig::SMALL;
@@ -140,6 +172,10 @@ fn a_wrong_model_is_caught_and_named() {
 
 /// An RTL device of the smallest configuration with a program at 0 and a page of data behind it.
 fn device(text: &str, timing: AxiTiming) -> RtlDevice {
+    device_of(HwConfig::SMALL, text, timing)
+}
+
+fn device_of(config: HwConfig, text: &str, timing: AxiTiming) -> RtlDevice {
     let program = lampyris_isa::asm::parse_program(text).unwrap_or_else(|e| panic!("{e:?}"));
     let mut memory = Memory::new();
     let code = program.iter().flat_map(|i| i.to_bytes()).collect();
@@ -149,9 +185,9 @@ fn device(text: &str, timing: AxiTiming) -> RtlDevice {
         .expect("a segment");
     let options = RtlOptions {
         timing,
+        timing1: Some(AxiTiming::default()),
         ..RtlOptions::default()
     };
-    let config = HwConfig::SMALL;
     let mut device = RtlDevice::new(&design(&config), config, memory, &options).expect("a device");
     device.start(&Start::default()).expect("a start");
     device
@@ -197,6 +233,24 @@ fn error_responses_of_the_memory_stop_the_program() {
             Outcome::Raised { code, .. } => code,
         };
         assert_eq!(found, code, "{timing:?}");
+    }
+}
+
+#[test]
+fn an_error_of_one_channel_stops_the_program() {
+    let text = "ld.v addr=0x10000 count=600 rows=1\nhalt";
+    for (fail_read, code) in [(None, 0), (Some(0), 4)] {
+        let timing = AxiTiming {
+            fail_read,
+            ..AxiTiming::default()
+        };
+        // The timing is port 0's and its last channel fails; the second port has the program.
+        let mut device = device_of(TWO_CHANNELS, text, timing);
+        let found = match device.run(&Limits::default()).expect("it ends") {
+            Outcome::Halted(_) => 0,
+            Outcome::Raised { code, .. } => code,
+        };
+        assert_eq!(found, code, "{fail_read:?}");
     }
 }
 

@@ -64,6 +64,14 @@ fn tiny_agrees_on_every_configuration() {
         let mut both = lockstep(&compiled, timing);
         all.push(run(&compiled, &mut both, &[5, 17, 300, 42, 9], 2));
     }
+    let two = HwConfig {
+        channels: 2,
+        max_tokens: 4,
+        ..HwConfig::WIDE
+    };
+    let compiled = compile(&tiny(), two, 64);
+    let mut both = lockstep(&compiled, AxiTiming::random(3));
+    all.push(run(&compiled, &mut both, &[5, 17, 300, 42, 9], 2));
     // Prefill chunks differ between configurations, sums do not.
     assert!(all.iter().all(|tokens| *tokens == all[0]), "{all:?}");
 }

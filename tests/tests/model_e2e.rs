@@ -71,4 +71,9 @@ fn tiny_follows_the_reference_on_every_configuration() {
     for (_, config) in HwConfig::NAMED {
         check_against_reference(&model, config, &tokens, 128);
     }
+    let two = HwConfig {
+        channels: 2,
+        ..HwConfig::WIDE
+    };
+    check_against_reference(&model, two, &tokens, 128);
 }

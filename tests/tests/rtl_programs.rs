@@ -326,7 +326,9 @@ fn a_store_on_the_second_port_is_seen_by_loads_on_the_first() {
         assert_eq!(counters.get("write_beats"), 26);
         let fetched = counters.get("fetch_beats");
         assert!((4..=6).contains(&fetched), "{fetched}");
-        assert_eq!(counters.dram_read_beats(&HwConfig::WIDE), 26 + fetched);
+        let beat = u64::from(HwConfig::WIDE.beat_bytes());
+        let read = counters.dram_read_bytes(&HwConfig::WIDE);
+        assert_eq!(read, (26 + fetched) * beat);
         // Both channels of a port may move a beat in one cycle.
         let second = counters.get("port1_beats");
         assert!((26..=26 + fetched).contains(&second), "{second}");

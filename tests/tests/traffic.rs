@@ -45,7 +45,7 @@ fn check(config: &HwConfig, call: &Call) -> Traffic {
     let counters = &call.counters;
     let fetched = counters.get("fetch_beats") * beat;
     let program = traffic.of(Class::Program).read;
-    let read = counters.dram_read_beats(config) * beat;
+    let read = counters.dram_read_bytes(config);
     assert_eq!(total.read - program, read - fetched);
     // The counters stop at the halt, when one line more of instructions may be under way.
     assert!((fetched..=fetched + INSN_LINE).contains(&program));

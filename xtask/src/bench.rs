@@ -19,6 +19,8 @@ enum Bench {
     Speed,
     /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches
     Memory,
+    /// A layer of LLaMA-2-7B on eight HBM2 channels side by side, and what a U280 would make of it
+    Channels,
     /// A decode step on the RTL, fused and layer by layer through DRAM
     Schedules,
     /// Instruction bytes for all lengths: straight-line, in buckets, one program

@@ -24,6 +24,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         rtl(&config, &sources).with_context(|| format!("configuration `{name}`"))?;
         eprintln!("configuration `{name}`: clean");
     }
+    for channels in [2, 8] {
+        let config = HwConfig {
+            channels,
+            ..HwConfig::WIDE
+        };
+        rtl(&config, &sources).with_context(|| format!("`wide` with {channels} channels"))?;
+        eprintln!("`wide` with {channels} channels: clean");
+    }
     for axi_bits in [128, 256, 512] {
         let link = Build::new("link_top").param("AxiBits", axi_bits);
         let checked = link.sources(&sources).lint();

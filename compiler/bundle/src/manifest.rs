@@ -134,6 +134,8 @@ pub struct Model {
 pub struct Config {
     pub axi_bits: u32,
     pub axi_ports: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub channels: u32,
     pub mac_rows: u32,
     pub sfu_lanes: u32,
     pub max_tokens: u32,
@@ -155,6 +157,7 @@ macro_rules! convert {
                 $to {
                     axi_bits: c.axi_bits,
                     axi_ports: c.axi_ports,
+                    channels: c.channels,
                     mac_rows: c.mac_rows,
                     sfu_lanes: c.sfu_lanes,
                     max_tokens: c.max_tokens,
@@ -172,6 +175,16 @@ macro_rules! convert {
         }
     };
 }
+/// Manifests do not name a single channel.
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_one(channels: &u32) -> bool {
+    *channels == 1
+}
+
 convert!(HwConfig => Config);
 convert!(Config => HwConfig);
 

@@ -8,11 +8,17 @@ use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::{Blocks, Softmax, Vector, group_rows};
 use crate::image::Run;
 use crate::program::Region;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
+use lampyris_import::arch::LayerSpec;
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
 
 /// Tile header selector: no header.
 pub(super) const NO_HEADER: u8 = 1;
+
+/// Groups of heads whose products with the queries' weights come before the first scores, where that
+/// goes in parts; groups whose keys and values are stored before.
+const PRODUCTS_AHEAD: usize = 10;
+const STORES_AHEAD: usize = 3;
 
 /// Heads that share keys and values, as many as one product takes.
 #[derive(Clone, Copy)]
@@ -50,10 +56,12 @@ impl Emitter<'_> {
         }
         let (slot, seen) = self.slot_registers(label);
         self.alu_imm(alu::ADD, reg::LEN, seen, 1, label);
-        self.alu_imm(alu::SHR, reg::KEY_TILE, slot, 4, label);
-        let last = self.last_tile((reg::KEY_TILE, reg::KEY_GROUPS), 4, label);
+        let hw = self.cx.hw;
+        let shift = i64::from(hw.tile_rows().ilog2());
+        self.alu_imm(alu::SHR, reg::KEY_TILE, slot, shift, label);
+        let last = self.last_tile((reg::KEY_TILE, reg::KEY_GROUPS), shift, label);
         self.alu_imm(alu::ADD, reg::KEY_GROUPS, last, 1, label);
-        let tile = tile_bytes(8, true) as i64;
+        let (tile, chunk) = (hw.tile_bytes(8, true) as i64, hw.chunk_bytes() as i64);
         self.alu_imm(
             alu::MUL,
             reg::KEY_TILE,
@@ -65,19 +73,19 @@ impl Emitter<'_> {
             alu::MUL,
             reg::KEY_CHUNKS,
             reg::KEY_GROUPS,
-            key_blocks * tile / CHUNK_BYTES as i64,
+            key_blocks * tile / chunk,
             label,
         );
         self.alu_imm(alu::SHR, reg::VALUE_TILE, slot, 5, label);
         let last = self.last_tile((reg::VALUE_TILE, reg::VALUE_BLOCKS), 5, label);
         self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, last, 1, label);
-        let tile = tile_bytes(8, false) as i64;
+        let tile = hw.tile_bytes(8, false) as i64;
         self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
         self.alu_imm(
             alu::MUL,
             reg::VALUE_CHUNKS,
             reg::VALUE_BLOCKS,
-            tile / CHUNK_BYTES as i64,
+            tile / chunk,
             label,
         );
         self.alu_imm(alu::SHL, reg::VALUE_SCALE, slot, 2, label);
@@ -109,18 +117,25 @@ impl Emitter<'_> {
         let users = [&layer.k, &layer.v, &layer.q];
         self.quantize(b.h, b.xb_h, d, &users, "attn_norm");
         let (q, k, v) = (
-            strided(b.q, run.spec.q_width()),
-            strided(b.k, run.spec.k_width()),
-            strided(b.v, run.spec.v_width()),
+            self.strided(b.q, run.spec.q_width()),
+            self.strided(b.k, run.spec.k_width()),
+            self.strided(b.v, run.spec.v_width()),
         );
         self.linear(&layer.k, b.xb_h, k, b.bias[1], "attn_k");
         self.linear(&layer.v, b.xb_h, v, b.bias[2], "attn_v");
         if self.tokens == Tokens::One {
             // Keys and values are stored while the matrix unit works on the queries.
             self.load_rope(run);
-            self.append(run, cache, k, v);
-            self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
-            self.attend(run, cache, q);
+            let rows = self.cx.hw.tile_rows();
+            if self.in_parts() && layer.q.bias.is_none() && run.spec.head_dim_k.is_multiple_of(rows)
+            {
+                self.quantize_kv(run, k, v);
+                self.attend_in_parts(run, cache, q);
+            } else {
+                self.append(run, cache, k, v);
+                self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
+                self.attend(run, cache, q);
+            }
         } else {
             self.linear(&layer.q, b.xb_h, q, b.bias[0], "attn_q");
             self.for_each_token("attention", |e| {
@@ -128,17 +143,17 @@ impl Emitter<'_> {
                 e.token_offset(reg::Q, q.stride, "attention");
                 e.token_offset(reg::K, k.stride, "attention");
                 e.token_offset(reg::V, v.stride, "attention");
-                e.token_offset(reg::ATTN, attn_vector(b.attn, run).stride, "attention");
+                e.token_offset(reg::ATTN, e.attn_vector(b.attn, run).stride, "attention");
                 e.load_rope(run);
                 e.append(run, cache, k, v);
                 e.attend(run, cache, q);
             });
         }
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let width = run.spec.attn_width();
         self.quantize(attn, b.xb_attn, width, &[&layer.o], "attn_output");
-        self.linear(&layer.o, b.xb_attn, b.h, b.bias[3], "attn_output");
-        self.accumulate(b.x, b.h, d, "attn_residual");
+        let label = ["attn_output", "attn_residual"];
+        self.residual(&layer.o, b.xb_attn, b.bias[3], label);
     }
 
     fn load_rope(&mut self, run: &Run) {
@@ -207,11 +222,30 @@ impl Emitter<'_> {
         self.unit(sum, vec![all(v), all(scratch)], vec![all(v)], label);
     }
 
+    /// The buffer with the stride of this run's width, in whole row groups.
+    fn strided(&self, v: Vector, width: usize) -> Vector {
+        Vector {
+            stride: width.next_multiple_of(self.cx.hw.tile_rows()) as u32,
+            ..v
+        }
+    }
+
+    pub(super) fn attn_vector(&self, v: Vector, run: &Run) -> Vector {
+        self.strided(v, run.spec.attn_width())
+    }
+
     /// Stores the current token's keys and values.
     fn append(&mut self, run: &Run, cache: &CacheMap, k: Vector, v: Vector) {
+        self.quantize_kv(run, k, v);
+        for head in 0..run.spec.n_kv_heads {
+            self.store_kv(run, cache, head);
+        }
+    }
+
+    /// Rotates the current token's keys, quantizes keys and values.
+    fn quantize_kv(&mut self, run: &Run, k: Vector, v: Vector) {
         let b = self.cx.buffers;
         let spec = &run.spec;
-        let (kblocks, vblocks) = (spec.head_dim_k / BLOCK, spec.head_dim_v / BLOCK);
         self.rope(k, reg::K, spec.n_kv_heads, spec.head_dim_k, "rope_k");
         let heads = |register, from: Vector, to: Blocks, dim: usize| Quant {
             ra: register,
@@ -240,54 +274,58 @@ impl Emitter<'_> {
             vec![all_blocks(b.xb_v), all(b.value_scale)],
             "append_kv",
         );
-        let slot = self.slot_register();
-        for head in 0..spec.n_kv_heads {
-            let key = StK {
-                rbase: self.cache,
-                rindex: reg::KEY_TILE,
-                rrow: slot,
-                addr: cache.keys(head),
-                blocks: kblocks as u8,
-                src: (b.xb_k.at as usize + head * kblocks) as u16,
-                ..StK::default()
-            };
-            self.unit(
-                key,
-                vec![all_blocks(b.xb_k)],
-                vec![Region::dram(cache.keys(head), cache.key_bytes)],
-                "append_kv",
-            );
-            let value = StT {
-                rbase: self.cache,
-                rindex: reg::VALUE_TILE,
-                rrow: slot,
-                addr: cache.values(head),
-                blocks: vblocks as u8,
-                src: (b.xb_v.at as usize + head * vblocks) as u16,
-                stride: cache.value_stride as u32,
-                ..StT::default()
-            };
-            self.unit(
-                value,
-                vec![all_blocks(b.xb_v)],
-                vec![Region::dram(cache.values(head), cache.value_bytes)],
-                "append_kv",
-            );
-            let scale = StV {
-                rbase: self.cache,
-                rindex: reg::VALUE_SCALE,
-                addr: cache.scales(head),
-                count: 1,
-                src: b.value_scale.at + head as u32,
-                ..StV::default()
-            };
-            self.unit(
-                scale,
-                vec![all(b.value_scale)],
-                vec![Region::dram(cache.scales(head), cache.scale_bytes)],
-                "append_kv",
-            );
-        }
+    }
+
+    /// Stores a head's quantized key and value.
+    fn store_kv(&mut self, run: &Run, cache: &CacheMap, head: usize) {
+        let b = self.cx.buffers;
+        let spec = &run.spec;
+        let (kblocks, vblocks) = (spec.head_dim_k / BLOCK, spec.head_dim_v / BLOCK);
+        let key = StK {
+            rbase: self.cache,
+            rindex: reg::KEY_TILE,
+            rrow: self.slot_register(),
+            addr: cache.keys(head),
+            blocks: kblocks as u8,
+            src: (b.xb_k.at as usize + head * kblocks) as u16,
+            ..StK::default()
+        };
+        self.unit(
+            key,
+            vec![all_blocks(b.xb_k)],
+            vec![Region::dram(cache.keys(head), cache.key_bytes)],
+            "append_kv",
+        );
+        let value = StT {
+            rbase: self.cache,
+            rindex: reg::VALUE_TILE,
+            rrow: self.slot_register(),
+            addr: cache.values(head),
+            blocks: vblocks as u8,
+            src: (b.xb_v.at as usize + head * vblocks) as u16,
+            stride: cache.value_stride as u32,
+            ..StT::default()
+        };
+        self.unit(
+            value,
+            vec![all_blocks(b.xb_v)],
+            vec![Region::dram(cache.values(head), cache.value_bytes)],
+            "append_kv",
+        );
+        let scale = StV {
+            rbase: self.cache,
+            rindex: reg::VALUE_SCALE,
+            addr: cache.scales(head),
+            count: 1,
+            src: b.value_scale.at + head as u32,
+            ..StV::default()
+        };
+        self.unit(
+            scale,
+            vec![all(b.value_scale)],
+            vec![Region::dram(cache.scales(head), cache.scale_bytes)],
+            "append_kv",
+        );
     }
 
     /// Attention of the current token over all positions up to its own.
@@ -307,21 +345,7 @@ impl Emitter<'_> {
             ..Quant::default()
         };
         self.unit(queries, vec![all(q)], vec![all_blocks(b.xb_q)], "attention");
-        let share = spec.n_heads / spec.n_kv_heads;
-        let step = group_rows(spec, self.cx.hw);
-        let mut groups = Vec::new();
-        for kv_head in 0..spec.n_kv_heads {
-            for first in (0..share).step_by(step) {
-                let rows = step.min(share - first);
-                let (first, turn) = (kv_head * share + first, groups.len());
-                groups.push(Group {
-                    kv_head,
-                    first,
-                    rows,
-                    turn,
-                });
-            }
-        }
+        let groups = self.groups(spec);
         // The matrix unit works on the next group's scores during the softmax of this one, and on
         // the values of this one during the softmax of the next.
         self.scores(run, cache, groups[0]);
@@ -338,11 +362,127 @@ impl Emitter<'_> {
         self.normalize(run, groups[groups.len() - 1]);
     }
 
+    /// Stores keys and values of one token, computes its queries and attends, group by group: the
+    /// matrix unit works on the queries of a later group during the softmax of this one.
+    /// [`PRODUCTS_AHEAD`] groups lie between, because the first keys are loaded after this token's
+    /// are stored: until then there must be something to load. Stores come a few heads at a time,
+    /// or their queue would hold up the products behind them.
+    fn attend_in_parts(&mut self, run: &Run, cache: &CacheMap, q: Vector) {
+        let groups = self.groups(&run.spec);
+        let share = run.spec.n_heads / run.spec.n_kv_heads;
+        let begins = |group: &&Group| group.first.is_multiple_of(share);
+        for &group in groups.iter().take(PRODUCTS_AHEAD) {
+            self.queries_product(run, group, q);
+        }
+        for group in groups.iter().take(STORES_AHEAD).filter(begins) {
+            self.store_kv(run, cache, group.kv_head);
+        }
+        let mut quantized = 0;
+        self.queries(run, &groups, &mut quantized, 2, q);
+        self.scores(run, cache, groups[0]);
+        for (i, &group) in groups.iter().enumerate() {
+            if let Some(&after) = groups.get(i + PRODUCTS_AHEAD) {
+                self.queries_product(run, after, q);
+            }
+            if let Some(after) = groups.get(i + STORES_AHEAD).filter(begins) {
+                self.store_kv(run, cache, after.kv_head);
+            }
+            self.softmax(run, cache, group);
+            // Two in a turn, so that the last groups, which have no products beside them, find
+            // their queries done.
+            let known = (i + PRODUCTS_AHEAD).min(groups.len());
+            let until = (quantized + 2).min(known).max(quantized);
+            self.queries(run, &groups, &mut quantized, until, q);
+            if let Some(&next) = groups.get(i + 1) {
+                self.scores(run, cache, next);
+            }
+            if i > 0 {
+                self.normalize(run, groups[i - 1]);
+            }
+            self.weighted_values(run, cache, group);
+        }
+        self.normalize(run, groups[groups.len() - 1]);
+    }
+
+    /// q = matrix h for the heads of a group.
+    fn queries_product(&mut self, run: &Run, group: Group, q: Vector) {
+        let dim = run.spec.head_dim_k;
+        let rows = group.first * dim..(group.first + group.rows) * dim;
+        let x = self.cx.buffers.xb_h;
+        self.part(&run.layer.q.matrix, rows, x, q, "attn_q");
+    }
+
+    /// Rotates and quantizes the queries of the groups from `next` on before `until`.
+    fn queries(&mut self, run: &Run, groups: &[Group], next: &mut usize, until: usize, q: Vector) {
+        let dim = run.spec.head_dim_k;
+        for &group in groups.iter().take(until).skip(*next) {
+            let part = Vector {
+                at: q.at + (group.first * dim) as u32,
+                words: (group.rows * dim) as u32,
+                ..q
+            };
+            self.rope(part, reg::Q, group.rows, dim, "rope_q");
+            let blocks = self.query_blocks(run, group);
+            let quant = Quant {
+                ra: reg::Q,
+                rows: group.rows as u16,
+                a: part.at,
+                astride: dim as u32,
+                x: blocks.at as u16,
+                xstride: (dim / BLOCK) as u16,
+                n: dim as u32,
+                ..Quant::default()
+            };
+            self.unit(
+                quant,
+                vec![all(part)],
+                vec![all_blocks(blocks)],
+                "attention",
+            );
+        }
+        *next = until.min(groups.len());
+    }
+
+    /// The blocks of a group's queries.
+    fn query_blocks(&self, run: &Run, group: Group) -> Blocks {
+        let (all, each) = (self.cx.buffers.xb_q, run.spec.head_dim_k / BLOCK);
+        Blocks {
+            at: all.at + (group.first * each) as u32,
+            blocks: (group.rows * each) as u32,
+            ..all
+        }
+    }
+
+    /// The groups of a layer's heads, one after the other.
+    fn groups(&self, spec: &LayerSpec) -> Vec<Group> {
+        let share = spec.n_heads / spec.n_kv_heads;
+        let step = group_rows(spec, self.cx.hw);
+        let mut groups = Vec::new();
+        for kv_head in 0..spec.n_kv_heads {
+            for first in (0..share).step_by(step) {
+                let rows = step.min(share - first);
+                let (first, turn) = (kv_head * share + first, groups.len());
+                groups.push(Group {
+                    kv_head,
+                    first,
+                    rows,
+                    turn,
+                });
+            }
+        }
+        groups
+    }
+
     /// scores = keys q for the heads of a group.
     fn scores(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
         let scores = b.scores[group.turn % 2];
         let kblocks = run.spec.head_dim_k / BLOCK;
+        let queries = if self.in_parts() {
+            self.query_blocks(run, group)
+        } else {
+            b.xb_q
+        };
         let keys = LdW {
             rbase: self.cache,
             rcount: reg::KEY_CHUNKS,
@@ -366,7 +506,7 @@ impl Emitter<'_> {
         };
         self.unit(
             product,
-            vec![all_blocks(b.xb_q)],
+            vec![all_blocks(queries)],
             vec![all(scores)],
             "attn_scores",
         );
@@ -483,12 +623,12 @@ impl Emitter<'_> {
         }
         let b = self.cx.buffers;
         let dim = run.spec.head_dim_v;
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let values = LdW {
             rbase: self.cache,
             rcount: reg::VALUE_CHUNKS,
             addr: cache.values(group.kv_head),
-            rows: (dim / TILE_ROWS) as u16,
+            rows: self.cx.hw.row_groups(dim) as u16,
             stride: cache.value_stride as u32,
             ..LdW::default()
         };
@@ -507,7 +647,7 @@ impl Emitter<'_> {
             xstride: blocks.stride as u16,
             y: at,
             ystride: dim as u32,
-            groups: (dim / TILE_ROWS) as u16,
+            groups: self.cx.hw.row_groups(dim) as u16,
             tokens: group.rows as u8,
             bits: 8,
             header: NO_HEADER,
@@ -526,7 +666,7 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let inverse = b.softmax[group.turn % 2].inverse;
         let dim = run.spec.head_dim_v;
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let at = attn.at + (group.first * dim) as u32;
         let part = heads(attn, group, dim);
         let normalize = Vop {
@@ -552,18 +692,6 @@ impl Emitter<'_> {
             "attn_values",
         );
     }
-}
-
-/// The buffer with the stride of this run's width.
-fn strided(v: Vector, width: usize) -> Vector {
-    Vector {
-        stride: (width as u32).next_multiple_of(LINE_WORDS as u32),
-        ..v
-    }
-}
-
-pub(super) fn attn_vector(v: Vector, run: &Run) -> Vector {
-    strided(v, run.spec.attn_width())
 }
 
 /// The words of a group's heads in the attention result, of the token that the instructions

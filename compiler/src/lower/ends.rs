@@ -4,7 +4,7 @@ use super::linear::shared_scale;
 use super::{Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::program::{ALL_UNITS, Node, Region};
 use lampyris_bundle::Schedule;
-use lampyris_isa::format::{CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, row_groups};
+use lampyris_isa::format::{CHUNK_BYTES, TILE_ROWS};
 use lampyris_isa::insn::{Deq, Fence, LdV, LdW, Mv, Quant, Rdv, StV, Vop};
 
 impl Emitter<'_> {
@@ -43,7 +43,8 @@ impl Emitter<'_> {
         let table = &self.cx.image.embedding;
         let label = "token_embd";
         // Embeddings are dense: a row of a tile has a word for each bit of a code.
-        let tile = table.format.tile_bytes() as i64;
+        let hw = self.cx.hw;
+        let tile = hw.tile_bytes(table.format.bits, true) as i64;
         let row_words = table.format.bits as u32;
         let index = if self.tokens == Tokens::One {
             reg::ZERO
@@ -58,30 +59,12 @@ impl Emitter<'_> {
             },
             label,
         );
-        self.alu_imm(alu::SHR, reg::ROW, reg::TOKEN, 4, label);
-        self.alu_imm(
-            alu::MUL,
-            reg::ROW_SCALE,
-            reg::ROW,
-            table.blocks() as i64 * tile,
-            label,
-        );
-        self.alu_imm(alu::AND, reg::TOKEN, reg::TOKEN, 15, label);
-        self.alu_imm(
-            alu::MUL,
-            reg::ROW,
-            reg::TOKEN,
-            i64::from(row_words) * 4,
-            label,
-        );
-        self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::ROW_SCALE, label);
-        self.alu_imm(alu::SHL, reg::TOKEN, reg::TOKEN, 2, label);
-        self.alu_reg(alu::ADD, reg::ROW_SCALE, reg::ROW_SCALE, reg::TOKEN, label);
+        self.row_offsets(tile * table.blocks() as i64, row_words, label);
         self.token_offset(reg::X, b.x.stride, label);
         let blocks = table.blocks() as u16;
         let codes = LdV {
             rbase: reg::ROW,
-            addr: table.addr + HEADER_BYTES as u64,
+            addr: table.addr + hw.header_bytes() as u64,
             count: row_words,
             rows: blocks,
             dst: b.codes.at,
@@ -112,6 +95,43 @@ impl Emitter<'_> {
             vec![all(b.x)],
             label,
         );
+    }
+
+    /// Byte offsets of a token's codes and scales from its id in R[TOKEN], in a table whose row
+    /// groups take `group` bytes and whose rows have so many words in a tile.
+    fn row_offsets(&mut self, group: i64, row_words: u32, label: &str) {
+        let hw = self.cx.hw;
+        let rows = hw.tile_rows() as i64;
+        let row_bytes = i64::from(row_words) * 4;
+        self.alu_imm(alu::SHR, reg::ROW, reg::TOKEN, rows.ilog2().into(), label);
+        self.alu_imm(alu::MUL, reg::ROW_SCALE, reg::ROW, group, label);
+        self.alu_imm(alu::AND, reg::TOKEN, reg::TOKEN, rows - 1, label);
+        if hw.channels == 1 {
+            self.alu_imm(alu::MUL, reg::ROW, reg::TOKEN, row_bytes, label);
+        } else {
+            // Row r is row r mod 16 of part r / 16; chunk i of a part is followed by those of the
+            // other parts. A row lies in one chunk (see `Builder::table` of the image).
+            let (chunk, all) = (CHUNK_BYTES as i64, hw.chunk_bytes() as i64);
+            let part = TILE_ROWS as i64;
+            self.alu_imm(alu::AND, reg::ROW, reg::TOKEN, part - 1, label);
+            self.alu_imm(alu::MUL, reg::ROW, reg::ROW, row_bytes, label);
+            self.alu_imm(alu::SHR, reg::TABLE, reg::ROW, chunk.ilog2().into(), label);
+            self.alu_imm(alu::MUL, reg::TABLE, reg::TABLE, all, label);
+            self.alu_imm(alu::AND, reg::ROW, reg::ROW, chunk - 1, label);
+            self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::TABLE, label);
+            self.alu_imm(alu::SHR, reg::TABLE, reg::TOKEN, part.ilog2().into(), label);
+            self.alu_imm(
+                alu::SHL,
+                reg::TABLE,
+                reg::TABLE,
+                chunk.ilog2().into(),
+                label,
+            );
+            self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::TABLE, label);
+        }
+        self.alu_reg(alu::ADD, reg::ROW, reg::ROW, reg::ROW_SCALE, label);
+        self.alu_imm(alu::SHL, reg::TOKEN, reg::TOKEN, 2, label);
+        self.alu_reg(alu::ADD, reg::ROW_SCALE, reg::ROW_SCALE, reg::TOKEN, label);
     }
 
     fn add_position(&mut self) {
@@ -224,7 +244,7 @@ impl Emitter<'_> {
         let head = &self.cx.image.head;
         let first = part * b.search_rows;
         let rows = b.search_rows.min(self.cx.spec.vocab_size as u32 - first);
-        let groups = row_groups(rows as usize) as u16;
+        let groups = self.cx.hw.row_groups(rows as usize) as u16;
         if self.cx.schedule == Schedule::Spilled {
             // Each part is a step of its own, with its weights.
             let group = head.bytes() / head.groups() as u64;
@@ -245,7 +265,10 @@ impl Emitter<'_> {
             sparsity: head.format.sparsity as u8,
             ..Mv::default()
         };
-        let logits = Region::vmem(b.logits.at + first, rows.next_multiple_of(TILE_ROWS as u32));
+        let logits = Region::vmem(
+            b.logits.at + first,
+            rows.next_multiple_of(self.cx.hw.tile_rows() as u32),
+        );
         self.unit(product, vec![all_blocks(b.xb_h)], vec![logits], "output");
         for (red, to, words) in [
             (vop::MAX, b.part_max.at + part, 1),

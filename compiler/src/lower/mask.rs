@@ -1,13 +1,14 @@
 //! Attention over the visible blocks of the cache: two runs of it, the first blocks and a window
 //! that ends with the current token, lie behind each other in scores and weights.
 
-use super::attention::{Group, attn_vector, heads};
+use super::attention::{Group, heads};
 use super::{CacheMap, Emitter, all, all_blocks, alu, reg};
 use crate::buffers::Vector;
 use crate::image::Run;
 use crate::mask::MASK_BLOCK;
 use crate::program::Region;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, tile_bytes};
+use lampyris_isa::HwConfig;
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{LdV, LdW, Mm};
 
 /// What a tile or a scale takes.
@@ -21,21 +22,21 @@ struct Units {
 }
 
 impl Units {
-    fn keys(run: &Run) -> Units {
-        let bytes = run.spec.head_dim_k / BLOCK * tile_bytes(8, true);
+    fn keys(run: &Run, hw: &HwConfig) -> Units {
+        let bytes = run.spec.head_dim_k / BLOCK * hw.tile_bytes(8, true);
         Units {
-            positions: TILE_ROWS as i64,
+            positions: hw.tile_rows() as i64,
             bytes: bytes as i64,
-            count: (bytes / CHUNK_BYTES) as i64,
+            count: (bytes / hw.chunk_bytes()) as i64,
         }
     }
 
-    fn values() -> Units {
-        let bytes = tile_bytes(8, false);
+    fn values(hw: &HwConfig) -> Units {
+        let bytes = hw.tile_bytes(8, false);
         Units {
             positions: BLOCK as i64,
             bytes: bytes as i64,
-            count: (bytes / CHUNK_BYTES) as i64,
+            count: (bytes / hw.chunk_bytes()) as i64,
         }
     }
 
@@ -78,8 +79,8 @@ impl Emitter<'_> {
         let (len, own) = (reg::WINDOW_LEN, reg::LEN);
         self.alu_imm(alu::MUL, len, from, -block, label);
         self.alu_reg(alu::ADD, len, len, reg::TOKEN_POS, label);
-        self.run_registers(&Units::keys(run), reg::KEYS, label);
-        self.run_registers(&Units::values(), reg::VALUES, label);
+        self.run_registers(&Units::keys(run, self.cx.hw), reg::KEYS, label);
+        self.run_registers(&Units::values(self.cx.hw), reg::VALUES, label);
         self.alu_imm(alu::ADD, len, len, 1, label);
         let scales = Units::scales();
         self.alu_imm(alu::MUL, from, from, scales.bytes * block, label);
@@ -92,8 +93,8 @@ impl Emitter<'_> {
     pub(super) fn own_registers(&mut self, run: &Run) {
         let label = "position";
         for (to, units) in [
-            (reg::KEY_TILE, Units::keys(run)),
-            (reg::VALUE_TILE, Units::values()),
+            (reg::KEY_TILE, Units::keys(run, self.cx.hw)),
+            (reg::VALUE_TILE, Units::values(self.cx.hw)),
             (reg::VALUE_SCALE, Units::scales()),
         ] {
             let shift = i64::from(units.positions.ilog2());
@@ -172,10 +173,11 @@ impl Emitter<'_> {
     pub(super) fn masked_values(&mut self, run: &Run, cache: &CacheMap, group: Group) {
         let b = self.cx.buffers;
         let dim = run.spec.head_dim_v;
-        let attn = attn_vector(b.attn, run);
+        let attn = self.attn_vector(b.attn, run);
         let blocks = b.xb_p[group.turn % 2];
         let label = "attn_values";
-        for part in 0..dim / TILE_ROWS {
+        let rows = self.cx.hw.tile_rows();
+        for part in 0..dim.div_ceil(rows) {
             let stored = Region::dram(cache.values(group.kv_head), cache.value_bytes);
             let window = LdW {
                 rbase: self.cache,
@@ -191,7 +193,7 @@ impl Emitter<'_> {
                 ry: reg::ATTN,
                 x: blocks.at as u16,
                 xstride: blocks.stride as u16,
-                y: attn.at + (group.first * dim + part * TILE_ROWS) as u32,
+                y: attn.at + (group.first * dim + part * rows) as u32,
                 ystride: dim as u32,
                 groups: 1,
                 tokens: group.rows as u8,

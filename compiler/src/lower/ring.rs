@@ -6,7 +6,7 @@ use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::Vector;
 use crate::image::Run;
 use crate::program::Region;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, Vop};
 
 impl Emitter<'_> {
@@ -187,12 +187,13 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let to = b.ring.scores[group.turn % 2];
         let kblocks = run.spec.head_dim_k / BLOCK;
-        let groups = ring.sinks.div_ceil(TILE_ROWS);
-        let bytes = groups * kblocks * tile_bytes(8, true);
+        let hw = self.cx.hw;
+        let groups = ring.sinks.div_ceil(hw.tile_rows());
+        let bytes = groups * kblocks * hw.tile_bytes(8, true);
         let keys = LdW {
             rbase: self.cache,
             addr: cache.keys(group.kv_head),
-            count: (bytes / CHUNK_BYTES) as u32,
+            count: (bytes / hw.chunk_bytes()) as u32,
             rows: 1,
             ..LdW::default()
         };

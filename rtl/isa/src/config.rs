@@ -3,7 +3,9 @@
 //! The instruction set does not depend on it; a program checks by [`HwConfig::hash`] that it runs
 //! on the configuration for which buffers were allocated.
 
-use crate::format::{BLOCK, LINE_WORDS, Sparsity, TILE_ROWS};
+use crate::format::{
+    BLOCK, CHUNK_BYTES, HEADER_BYTES, LINE_WORDS, Sparsity, TILE_ROWS, tile_bytes,
+};
 use std::fmt;
 
 /// Parameters of the accelerator. Names in the SystemVerilog top level are the same in
@@ -14,7 +16,11 @@ pub struct HwConfig {
     pub axi_bits: u32,
     /// Memory ports: 1, or 2 with loads on the first, instructions and stores on the second.
     pub axi_ports: u32,
-    /// Rows that the matrix unit multiplies in parallel (each with 32 lanes): 1, 2, 4, 8 or 16.
+    /// Memory channels side by side behind the first port: 1, 2, 4 or 8. More than one needs
+    /// `axi_bits` of 512 and two ports.
+    pub channels: u32,
+    /// Rows that the matrix unit multiplies in parallel for each channel (each with 32 lanes): 1,
+    /// 2, 4, 8 or 16.
     pub mac_rows: u32,
     /// f32 lanes of the special-function unit: 2, 4 or 8.
     pub sfu_lanes: u32,
@@ -85,6 +91,7 @@ impl HwConfig {
     pub const BASE: HwConfig = HwConfig {
         axi_bits: 256,
         axi_ports: 1,
+        channels: 1,
         mac_rows: 2,
         sfu_lanes: 8,
         max_tokens: 16,
@@ -103,6 +110,7 @@ impl HwConfig {
     pub const SMALL: HwConfig = HwConfig {
         axi_bits: 128,
         axi_ports: 1,
+        channels: 1,
         mac_rows: 1,
         sfu_lanes: 2,
         max_tokens: 2,
@@ -134,10 +142,11 @@ impl HwConfig {
     ];
 
     /// Parameters that are elaborated into the RTL: name in the top level and value.
-    pub fn parameters(&self) -> [(&'static str, u32); 13] {
+    pub fn parameters(&self) -> [(&'static str, u32); 14] {
         [
             ("AxiBits", self.axi_bits),
             ("AxiPorts", self.axi_ports),
+            ("Channels", self.channels),
             ("MacRows", self.mac_rows),
             ("SfuLanes", self.sfu_lanes),
             ("MaxTokens", self.max_tokens),
@@ -152,10 +161,12 @@ impl HwConfig {
         ]
     }
 
-    /// FNV-1a over the elaborated parameters: the CONFIG_HASH register.
+    /// FNV-1a over the elaborated parameters: the CONFIG_HASH register. A single channel is left
+    /// out, so that programs from before there were several still run.
     pub fn hash(&self) -> u32 {
         let mut hash = 0x811c_9dc5u32;
-        for (_, value) in self.parameters() {
+        let parts = self.parameters().into_iter();
+        for (_, value) in parts.filter(|&part| part != ("Channels", 1)) {
             for byte in value.to_le_bytes() {
                 hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
             }
@@ -165,7 +176,40 @@ impl HwConfig {
 
     /// Multiply-accumulate lanes of the matrix unit.
     pub const fn mac_lanes(&self) -> u32 {
-        self.mac_rows * BLOCK as u32
+        self.channels * self.mac_rows * BLOCK as u32
+    }
+
+    /// Rows of a tile, which are those of a row group: 16 for each channel.
+    pub const fn tile_rows(&self) -> usize {
+        self.channels as usize * TILE_ROWS
+    }
+
+    /// Bytes of a chunk, the unit of the weight stream: 64 for each channel.
+    pub const fn chunk_bytes(&self) -> usize {
+        self.channels as usize * CHUNK_BYTES
+    }
+
+    /// Bytes of a tile's header.
+    pub const fn header_bytes(&self) -> usize {
+        self.channels as usize * HEADER_BYTES
+    }
+
+    /// Bytes of a tile of fields of `bits` bits.
+    pub const fn tile_bytes(&self, bits: usize, header: bool) -> usize {
+        self.channels as usize * tile_bytes(bits, header)
+    }
+
+    /// Row groups of `n` rows.
+    pub const fn row_groups(&self, n: usize) -> usize {
+        n.div_ceil(self.tile_rows())
+    }
+
+    /// Byte of a tile's codes (those behind the header) at which byte `at` of the codes of row
+    /// `row` lies; a row has four bytes for each bit of a field.
+    pub const fn code_offset(&self, row: usize, bits: usize, at: usize) -> usize {
+        let within = row % TILE_ROWS * 4 * bits + at;
+        let chunk = within / CHUNK_BYTES * self.chunk_bytes();
+        chunk + row / TILE_ROWS * CHUNK_BYTES + within % CHUNK_BYTES
     }
 
     /// Whether dense tiles may have codes of this width.
@@ -197,6 +241,11 @@ impl HwConfig {
         sparsity == Sparsity::Dense && bits <= most
     }
 
+    /// Bytes that loads bring at once: a beat of the first port on every channel.
+    pub const fn load_beat_bytes(&self) -> u32 {
+        self.channels * self.beat_bytes()
+    }
+
     /// Bytes of a beat on a memory port.
     pub const fn beat_bytes(&self) -> u32 {
         self.axi_bits / 8
@@ -220,6 +269,13 @@ impl HwConfig {
                 self.axi_ports,
                 (1..=2).contains(&self.axi_ports),
                 "1 or 2",
+            ),
+            (
+                "channels",
+                self.channels,
+                power(self.channels, 1, 8)
+                    && (self.channels == 1 || (self.axi_ports == 2 && self.axi_bits == 512)),
+                "1, or 2, 4 or 8 with `axi_ports` 2 and `axi_bits` 512",
             ),
             (
                 "mac_rows",
@@ -330,6 +386,42 @@ mod tests {
             bad.check().unwrap_err().to_string(),
             "`mac_rows` is 3, allowed: 1, 2, 4, 8 or 16"
         );
+    }
+
+    #[test]
+    fn channels_need_wide_ports_and_make_tiles_wider() {
+        let two = HwConfig {
+            channels: 2,
+            ..HwConfig::WIDE
+        };
+        assert_eq!(two.check(), Ok(()));
+        assert_ne!(two.hash(), HwConfig::WIDE.hash());
+        let sizes = (two.tile_rows(), two.chunk_bytes(), two.tile_bytes(4, true));
+        assert_eq!(sizes, (32, 128, 640));
+        // Row 17 is row 1 of the second channel; 8-bit rows are half a chunk.
+        assert_eq!(two.code_offset(17, 8, 0), 64 + 32);
+        assert_eq!(two.code_offset(3, 8, 5), 128 + 32 + 5);
+        assert_eq!(HwConfig::BASE.code_offset(3, 5, 19), 3 * 20 + 19);
+        let bad = [
+            HwConfig { channels: 3, ..two },
+            HwConfig {
+                axi_ports: 1,
+                ..two
+            },
+            HwConfig {
+                axi_bits: 256,
+                ..two
+            },
+        ];
+        for (config, value) in bad.into_iter().zip([3, 2, 2]) {
+            assert_eq!(
+                config.check().unwrap_err().to_string(),
+                format!(
+                    "`channels` is {value}, allowed: 1, or 2, 4 or 8 with `axi_ports` 2 and \
+                     `axi_bits` 512"
+                )
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,11 @@
 //! Weight = scale x code; the minimum is ignored. Fields of one group of columns may name the same
 //! column; their products add.
 //!
+//! **Channels.** With C memory channels side by side (parameter `Channels`) C such tiles make one:
+//! it has 16 C rows, row r is row r mod 16 of part r / 16, and chunk i (64 bytes) of part c is chunk
+//! C i + c of the whole. What is said here of 16 rows and 64 bytes then holds for 16 C and 64 C:
+//! row groups, chunks of the weight stream, headers (row r's word is still at byte 4 r), alignment.
+//!
 //! **Matrix.** Rows are padded to a multiple of 16 and columns to a multiple of what a tile spans. Tiles lie in
 //! the order in which the matrix unit reads them: row group by row group, along the reduction
 //! within a group.

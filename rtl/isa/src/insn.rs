@@ -155,7 +155,8 @@ instructions! {
     }
     /// Appends bytes from DRAM to the weight stream that the matrix unit consumes:
     /// `rows` runs of R[rcount] + count chunks of 64 bytes, each run `stride` bytes after the
-    /// one before. The address must be a multiple of 64.
+    /// one before. The address must be a multiple of 64. (With several memory channels, here and
+    /// below, of 64 for each channel; see Formats.)
     LdW "ld.w" = 0x10 on Ld {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -227,7 +228,9 @@ instructions! {
     }
     /// Stores `blocks` quantized blocks as one row of an 8-bit weight tile with scale header
     /// (the key cache): block i goes to tile address A + 576 i, its scale (f16, minimum 0) at
-    /// byte 4 row, its codes at byte 64 + 32 row, where row = R[rrow] mod 16.
+    /// byte 4 row, its codes at byte 64 + 32 row, where row = R[rrow] mod 16. With C channels
+    /// blocks are 576 C bytes apart, row = R[rrow] mod 16 C, and the codes are row `row mod 16` of
+    /// part `row / 16`.
     StK "st.k" = 0x19 on St {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -250,7 +253,8 @@ instructions! {
     }
     /// Stores `blocks` quantized blocks as one column of 8-bit weight tiles without header (the
     /// value cache): element e of the 32 x blocks goes to byte
-    /// A + stride (e / 16) + 32 (e mod 16) + col, where col = R[rrow] mod 32.
+    /// A + stride (e / 16) + 32 (e mod 16) + col, where col = R[rrow] mod 32. With C channels
+    /// tiles have 16 C elements, element r of a tile in row `r mod 16` of part `r / 16`.
     StT "st.t" = 0x1a on St {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -304,7 +308,7 @@ instructions! {
         ystride: u32 @ 110 + 18,
         /// Blocks of 32 along the reduction.
         kblocks: u16 @ 128 + 12,
-        /// Groups of 16 rows.
+        /// Groups of 16 rows (16 for each channel).
         groups: u16 @ 140 + 16,
         /// Vectors, 1 to the configuration's maximum.
         tokens: u8 @ 156 + 6,
@@ -339,7 +343,7 @@ instructions! {
         y: u32 @ 92 + 18,
         /// Blocks of 32 along the reduction.
         kblocks: u16 @ 128 + 12,
-        /// Groups of 16 rows.
+        /// Groups of 16 rows (16 for each channel).
         groups: u16 @ 140 + 16,
         /// Bits of a weight code, as in `mm`.
         bits: u8 @ 162 + 4,

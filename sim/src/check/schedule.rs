@@ -43,7 +43,7 @@ impl Schedule {
     pub(crate) fn new(config: &HwConfig) -> Schedule {
         Schedule {
             queue_depth: config.queue_depth as usize,
-            stream_max: u64::from(config.stream_beats) * u64::from(config.beat_bytes()),
+            stream_max: u64::from(config.stream_beats) * u64::from(config.load_beat_bytes()),
             stream: 0,
             queues: Default::default(),
             started: [false; 4],

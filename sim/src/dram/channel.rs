@@ -78,7 +78,8 @@ impl Best {
 }
 
 impl Channel {
-    pub(super) fn new(timing: Timing, policy: Policy, index: u32) -> Channel {
+    /// The channel number `index` of so many, which refresh one after the other.
+    pub(super) fn new(timing: Timing, policy: Policy, index: u32, channels: u32) -> Channel {
         let banks = timing.groups * timing.banks;
         Channel {
             timing,
@@ -92,7 +93,7 @@ impl Channel {
             writes: 0,
             writes_since: 0,
             batch: 0,
-            next_refresh: u64::from(timing.refi),
+            next_refresh: u64::from(timing.refi) * u64::from(index + 1) / u64::from(channels),
             owed: 0,
             refreshing: false,
             wake: 0,

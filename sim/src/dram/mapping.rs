@@ -1,6 +1,7 @@
 //! From byte addresses to channel, bank, row and column.
 
 use super::{Error, Timing};
+use lampyris_isa::format::CHUNK_BYTES;
 
 /// A part of a memory location.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +131,37 @@ impl Mapping {
             _ => bits_of(field, timing, channels),
         };
         Self::new(timing, channels, &fields.map(|f| (f, bits(f))))
+    }
+
+    /// [`Order::GroupInterleaved`] within each of `channels` channels, in turn a chunk of 64 bytes
+    /// in each.
+    ///
+    /// # Errors
+    /// A geometry that is not of powers of two; bursts of more than a chunk.
+    pub fn side_by_side(timing: &Timing, channels: u32) -> Result<Mapping, Error> {
+        let within = Self::ordered(timing, 1, Order::GroupInterleaved)?;
+        let Some(mut low) = (CHUNK_BYTES as u32).ilog2().checked_sub(within.burst_bits) else {
+            return Err(Error::Geometry {
+                parameter: "burst bytes, more than a chunk of 64,",
+                value: timing.burst_bytes(),
+            });
+        };
+        if !channels.is_power_of_two() {
+            return Err(Error::Geometry {
+                parameter: "channels",
+                value: channels,
+            });
+        }
+        let (mut below, mut above) = (Vec::new(), Vec::new());
+        for (field, bits) in within.slices {
+            let first = bits.min(low);
+            low -= first;
+            below.push((field, first));
+            above.push((field, bits - first));
+        }
+        below.push((Field::Channel, channels.ilog2()));
+        below.append(&mut above);
+        Self::new(timing, channels, &below)
     }
 
     /// The place of the burst that holds `addr`. Addresses beyond the capacity wrap around.

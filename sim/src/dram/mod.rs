@@ -21,6 +21,7 @@ pub use mapping::{Field, Mapping, Order, Place};
 pub use timing::Timing;
 
 use channel::{Channel, Finished};
+use lampyris_isa::format::CHUNK_BYTES;
 use queue::Access;
 use std::collections::VecDeque;
 use thiserror::Error;
@@ -67,6 +68,16 @@ pub enum Error {
         value: u32,
         /// What is allowed.
         allowed: &'static str,
+    },
+    /// A configuration with channels side by side and a memory with another number of them.
+    #[error(
+        "the memory has {has} channel(s), the configuration {needs} side by side\n\nhint: take a memory with as many channels"
+    )]
+    Channels {
+        /// Channels of the memory.
+        has: u32,
+        /// Channels of the configuration.
+        needs: u32,
     },
     /// The contents do not fit.
     #[error(
@@ -148,6 +159,18 @@ impl DramConfig {
             channels,
             mapping: Mapping::ordered(&timing, channels, Order::default())?,
             policy: Policy::default(),
+        })
+    }
+
+    /// Channels side by side, as a configuration with so many sees them: every chunk of 64 bytes
+    /// lies in the next channel.
+    ///
+    /// # Errors
+    /// As [`DramConfig::new`]; bursts of more than a chunk.
+    pub fn side_by_side(timing: Timing, channels: u32) -> Result<DramConfig, Error> {
+        Ok(DramConfig {
+            mapping: Mapping::side_by_side(&timing, channels)?,
+            ..Self::with_channels(timing, channels)?
         })
     }
 
@@ -265,10 +288,40 @@ pub struct Handle(u32);
 /// Time of a burst that has not been issued.
 const NEVER: u64 = u64::MAX;
 
+/// The address in memory of byte `addr` of a channel that holds every `channels`-th chunk.
+#[inline]
+pub(crate) fn interleaved(addr: u64, channels: u32, channel: u32) -> u64 {
+    let chunk = CHUNK_BYTES as u64;
+    (addr / chunk * u64::from(channels) + u64::from(channel)) * chunk + addr % chunk
+}
+
+/// Requests that share a place before the schedulers: those for any channel, or those of a
+/// channel's own port.
+struct Lane {
+    /// Requests that the schedulers have not seen: reads, writes.
+    waiting: [VecDeque<u32>; 2],
+    /// Bursts that the schedulers see: reads, writes.
+    in_window: [usize; 2],
+    /// Most of them.
+    window: usize,
+}
+
+impl Lane {
+    fn new(window: u32) -> Lane {
+        Lane {
+            waiting: Default::default(),
+            in_window: [0; 2],
+            window: window as usize,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Request {
     addr: u64,
     write: bool,
+    /// 0, or 1 and the channel in which all of it lies.
+    lane: usize,
     /// When each burst of the memory is complete, memory cycles.
     done: Vec<u64>,
     issued: usize,
@@ -286,10 +339,8 @@ pub struct Dram {
     now: u64,
     requests: Vec<Request>,
     free: Vec<u32>,
-    /// Requests that the schedulers have not seen: reads, writes.
-    waiting: [VecDeque<u32>; 2],
-    /// Bursts that the schedulers see: reads, writes.
-    in_window: [usize; 2],
+    /// The first for requests to all channels, then one for each channel's own.
+    lanes: Vec<Lane>,
     seq: u64,
     finished: Vec<Finished>,
     log: Option<Vec<Command>>,
@@ -314,7 +365,7 @@ impl Dram {
         let pipeline = u64::from(config.policy.pipeline) * memory_khz;
         Ok(Dram {
             channels: (0..config.channels)
-                .map(|i| Channel::new(config.timing, config.policy, i))
+                .map(|i| Channel::new(config.timing, config.policy, i, config.channels))
                 .collect(),
             config: config.clone(),
             clock_khz: clock_khz.into(),
@@ -322,8 +373,11 @@ impl Dram {
             now: 0,
             requests: Vec::new(),
             free: Vec::new(),
-            waiting: Default::default(),
-            in_window: [0; 2],
+            lanes: [config.policy.window * config.channels]
+                .into_iter()
+                .chain((0..config.channels).map(|_| config.policy.window))
+                .map(Lane::new)
+                .collect(),
             seq: 0,
             finished: Vec::new(),
             log: None,
@@ -365,6 +419,16 @@ impl Dram {
 
     /// A read or write of `bytes` (at least 1) bytes from `addr`. [`Dram::release`] it once done.
     pub fn push(&mut self, write: bool, addr: u64, bytes: u64) -> Handle {
+        self.push_to(0, write, addr, bytes)
+    }
+
+    /// A read of `bytes` bytes from `addr` of one channel, all of which hold every so many-th chunk
+    /// of memory; see [`DramConfig::side_by_side`].
+    pub fn push_read(&mut self, channel: u32, addr: u64, bytes: u64) -> Handle {
+        self.push_to(1 + channel as usize, false, addr, bytes)
+    }
+
+    fn push_to(&mut self, lane: usize, write: bool, addr: u64, bytes: u64) -> Handle {
         let burst = u64::from(self.config.timing.burst_bytes());
         let first = addr / burst;
         let count = (addr + bytes.max(1) - 1) / burst - first + 1;
@@ -375,28 +439,31 @@ impl Dram {
         let request = &mut self.requests[handle as usize];
         request.addr = first * burst;
         request.write = write;
+        request.lane = lane;
         request.done.clear();
         request.done.resize(count as usize, NEVER);
         request.issued = 0;
         request.free = false;
-        self.waiting[usize::from(write)].push_back(handle);
-        self.refill(write);
+        self.lanes[lane].waiting[usize::from(write)].push_back(handle);
+        self.refill(lane, write);
         Handle(handle)
     }
 
     /// Shows waiting requests of one direction to the schedulers while the window has room.
-    fn refill(&mut self, write: bool) {
+    fn refill(&mut self, lane: usize, write: bool) {
         let direction = usize::from(write);
-        let window = (self.config.policy.window * self.config.channels) as usize;
-        while self.in_window[direction] < window {
-            let Some(handle) = self.waiting[direction].pop_front() else {
+        while self.lanes[lane].in_window[direction] < self.lanes[lane].window {
+            let Some(handle) = self.lanes[lane].waiting[direction].pop_front() else {
                 return;
             };
             let request = &self.requests[handle as usize];
-            self.in_window[direction] += request.done.len();
+            self.lanes[lane].in_window[direction] += request.done.len();
             let burst = u64::from(self.config.timing.burst_bytes());
             for part in 0..request.done.len() as u32 {
-                let addr = request.addr + u64::from(part) * burst;
+                let mut addr = request.addr + u64::from(part) * burst;
+                if let Some(channel) = lane.checked_sub(1) {
+                    addr = interleaved(addr, self.config.channels, channel as u32);
+                }
                 let place = self.config.mapping.place(addr);
                 let access = Access {
                     seq: self.seq,
@@ -424,10 +491,12 @@ impl Dram {
             let request = &mut self.requests[finished.request as usize];
             request.done[finished.part as usize] = finished.at + self.pipeline;
             request.issued += 1;
-            self.in_window[usize::from(request.write)] -= 1;
+            self.lanes[request.lane].in_window[usize::from(request.write)] -= 1;
         }
-        self.refill(false);
-        self.refill(true);
+        for lane in 0..self.lanes.len() {
+            self.refill(lane, false);
+            self.refill(lane, true);
+        }
     }
 
     /// Whether the bytes `addr .. addr + bytes` of a request have been moved.

@@ -319,6 +319,47 @@ fn random_traffic_keeps_the_rules() {
     }
 }
 
+/// Chunks lie in the channels in turn, and a channel's own reads at its own addresses meet them
+/// where the others' do.
+#[test]
+fn channels_side_by_side_take_chunks_in_turn() {
+    let config = DramConfig::side_by_side(Timing::HBM2, 4).unwrap();
+    let alone = DramConfig::new(Timing::HBM2).unwrap();
+    for chunk in 0..4096u64 {
+        for addr in [64 * chunk, 64 * chunk + 32] {
+            let place = config.mapping.place(addr);
+            assert_eq!(u64::from(place.channel), chunk % 4);
+            let within = chunk / 4 * 64 + addr % 64;
+            assert_eq!(interleaved(within, 4, place.channel), addr);
+            let own = alone.mapping.place(within);
+            assert_eq!(
+                (place.bank, place.row, place.column),
+                (own.bank, own.row, own.column)
+            );
+        }
+    }
+    let error = DramConfig::side_by_side(Timing::HBM2, 3).unwrap_err();
+    assert!(error.to_string().contains("power of two"), "{error}");
+}
+
+/// A channel that refreshes holds up no other.
+#[test]
+fn channels_have_requests_of_their_own() {
+    let config = DramConfig::side_by_side(Timing::HBM2, 2).unwrap();
+    let mut dram = Dram::new(&config, 250_000).unwrap();
+    // The first channel has far more to do than the window shows.
+    let busy: Vec<Handle> = (0..64).map(|i| dram.push_read(0, 4096 * i, 4096)).collect();
+    let other = dram.push_read(1, 0, 4096);
+    while !dram.complete(other) {
+        dram.tick();
+    }
+    let done = busy.iter().filter(|&&h| dram.complete(h)).count();
+    assert!(
+        done < 4,
+        "{done} of the first channel's requests came before"
+    );
+}
+
 /// Every request is answered in the end although hits of an open row keep arriving.
 #[test]
 fn hits_do_not_starve_a_miss() {

@@ -50,7 +50,12 @@ impl PortTiming {
         let (mut cycle, mut first, mut last) = (0u64, 0u64, 0u64);
         while last == 0 {
             while pending.len() < 16 && sent < STREAM_BURSTS {
-                pending.push_back((dram.push(false, sent * bytes, bytes), sent));
+                // Channels side by side work in step: one stands for all.
+                let burst = match hw.channels {
+                    1 => dram.push(false, sent * bytes, bytes),
+                    _ => dram.push_read(0, sent * bytes, bytes),
+                };
+                pending.push_back((burst, sent));
                 sent += 1;
             }
             dram.tick();
@@ -95,7 +100,7 @@ pub struct Estimate {
     pub fetch_beats: f64,
     /// Cycles in which LD, ST, MM and SFU execute instructions.
     pub busy: [f64; 4],
-    /// Steps of the multiplier array, `mac_rows` x 32 products each.
+    /// Steps of the multiplier array, `mac_rows` x 32 products of every channel each.
     pub mac_steps: f64,
     /// Instructions that left the sequencer.
     pub instructions: u64,
@@ -109,7 +114,8 @@ impl Estimate {
 
     /// Bytes moved over the memory ports.
     pub fn bytes(&self, hw: &HwConfig) -> f64 {
-        (self.read_beats + self.write_beats + self.fetch_beats) * f64::from(hw.beat_bytes())
+        let narrow = (self.write_beats + self.fetch_beats) * f64::from(hw.beat_bytes());
+        self.read_beats * f64::from(hw.load_beat_bytes()) + narrow
     }
 }
 

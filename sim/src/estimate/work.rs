@@ -120,7 +120,7 @@ fn vector(i: &LdV, regs: &Regs<'_>, hw: &HwConfig) -> Work {
         return Work::Nothing;
     }
     let runs = Runs {
-        beats: words.div_ceil(u64::from(hw.axi_bits / 32)),
+        beats: words.div_ceil(u64::from(hw.load_beat_bytes() / 4)),
         rows,
     };
     Work::Vector {
@@ -158,7 +158,7 @@ fn product(
     // during the steps where a beat can hold more than one.
     let narrow_steps = hw
         .weight_widths()
-        .any(|bits| bits as u32 * hw.mac_lanes() < hw.axi_bits);
+        .any(|bits| bits as u32 * hw.mac_lanes() < hw.channels * hw.axi_bits);
     let cycles = beats.max(if tokens * held == 1 && !narrow_steps {
         per_token + header_beats
     } else {
@@ -171,7 +171,7 @@ fn product(
         tokens,
         beats,
         cycles,
-        drain: tokens as f64 * TILE_ROWS as f64 / at_once + 1.0,
+        drain: tokens as f64 * hw.tile_rows() as f64 / at_once + 1.0,
     })
 }
 

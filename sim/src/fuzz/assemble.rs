@@ -6,7 +6,7 @@ use super::items::{Item, LoopStyle, Op};
 use crate::model::Access;
 use crate::rng::Rng;
 use lampyris_isa::insn::{Alu, Call, Fence, Halt, Jump, Loop, REG_MASK, REGS, Rdv, Ret};
-use lampyris_isa::{Insn, Unit};
+use lampyris_isa::{HwConfig, Insn, Unit};
 
 /// The first register that counts the words a loop adds to addresses, by depth.
 const SHIFT_REG: u8 = 24;
@@ -24,6 +24,7 @@ pub(super) const DEPTH_MAX: usize = 3;
 type Values = [Option<u64>; REGS];
 
 struct Assembler {
+    config: HwConfig,
     out: Vec<Insn>,
     order: Order,
     values: Values,
@@ -33,12 +34,18 @@ struct Assembler {
 
 /// The program of the pieces. `prologue` comes first, unchanged, and is followed by a fence.
 /// `args` are r1..r8.
-pub(super) fn assemble(prologue: &[Insn], items: &[Item], args: &[u32; 8]) -> Vec<Insn> {
+pub(super) fn assemble(
+    config: &HwConfig,
+    prologue: &[Insn],
+    items: &[Item],
+    args: &[u32; 8],
+) -> Vec<Insn> {
     let mut values = [Some(0); REGS];
     for (value, &arg) in values[1..9].iter_mut().zip(args) {
         *value = Some(arg.into());
     }
     let mut a = Assembler {
+        config: *config,
         out: prologue.to_vec(),
         order: Order::default(),
         values,
@@ -77,7 +84,8 @@ impl Assembler {
     }
 
     fn accesses(&self, op: &Op) -> Vec<Access> {
-        footprint(&op.insn, if op.shifted { self.slack } else { 0 })
+        let slack = if op.shifted { self.slack } else { 0 };
+        footprint(&op.insn, slack, &self.config)
     }
 
     /// Lets the latest instructions of the units in `mask` post to `unit`, or fences them, and

@@ -3,9 +3,9 @@
 
 use crate::model::Access;
 use crate::model::Space::{self, Dram, Vmem, Xbuf};
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, TILE_ROWS, code_bytes, quant_blocks, tile_bytes};
+use lampyris_isa::format::{BLOCK, quant_blocks};
 use lampyris_isa::insn::Vop;
-use lampyris_isa::{Insn, Unit};
+use lampyris_isa::{HwConfig, Insn, Unit};
 use std::collections::HashMap;
 
 /// Places are followed in granules of this many words, blocks and bytes.
@@ -50,14 +50,17 @@ impl Accesses {
 
 /// The accesses of an instruction whose register selectors are all zero. Vector memory accesses
 /// are `slack` words longer, for instructions that a loop shifts.
-pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
+pub(super) fn footprint(insn: &Insn, slack: u64, hw: &HwConfig) -> Vec<Access> {
     let mut to = Accesses {
         list: Vec::new(),
         slack,
     };
     match insn {
         Insn::Mm(i) => {
-            let (tokens, rows) = (u64::from(i.tokens), u64::from(i.groups) * TILE_ROWS as u64);
+            let (tokens, rows) = (
+                u64::from(i.tokens),
+                u64::from(i.groups) * hw.tile_rows() as u64,
+            );
             to.reads(
                 Xbuf,
                 hull(i.x.into(), i.kblocks.into(), tokens, i.xstride.into()),
@@ -66,7 +69,10 @@ pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
         }
         Insn::Mv(i) => {
             to.reads(Xbuf, (i.x.into(), i.kblocks.into()));
-            to.writes(Vmem, (i.y.into(), u64::from(i.groups) * TILE_ROWS as u64));
+            to.writes(
+                Vmem,
+                (i.y.into(), u64::from(i.groups) * hw.tile_rows() as u64),
+            );
         }
         Insn::Vop(i) => vop(i, &mut to),
         Insn::Quant(i) => {
@@ -84,15 +90,15 @@ pub(super) fn footprint(insn: &Insn, slack: u64) -> Vec<Access> {
             to.reads(Vmem, (i.scales.into(), n / BLOCK as u64));
             to.writes(Vmem, (i.d.into(), n));
         }
-        other => transfer(other, &mut to),
+        other => transfer(other, hw, &mut to),
     }
     to.list
 }
 
-fn transfer(insn: &Insn, to: &mut Accesses) {
+fn transfer(insn: &Insn, hw: &HwConfig, to: &mut Accesses) {
     match insn {
         Insn::LdW(i) => {
-            let bytes = u64::from(i.count) * CHUNK_BYTES as u64;
+            let bytes = u64::from(i.count) * hw.chunk_bytes() as u64;
             to.reads(Dram, hull(i.addr, bytes, i.rows.into(), i.stride.into()));
         }
         Insn::LdV(i) => {
@@ -105,12 +111,16 @@ fn transfer(insn: &Insn, to: &mut Accesses) {
             to.writes(Dram, (i.addr, 4 * u64::from(i.count)));
         }
         Insn::StK(i) => {
-            let bytes = tile_bytes(8, true) as u64 * u64::from(i.blocks);
+            let bytes = hw.tile_bytes(8, true) as u64 * u64::from(i.blocks);
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, (i.addr, bytes));
         }
         Insn::StT(i) => {
-            let (groups, bytes) = (2 * u64::from(i.blocks), code_bytes(8) as u64);
+            let elements = BLOCK * usize::from(i.blocks);
+            let (groups, bytes) = (
+                hw.row_groups(elements) as u64,
+                hw.tile_bytes(8, false) as u64,
+            );
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, hull(i.addr, bytes, groups, i.stride.into()));
         }

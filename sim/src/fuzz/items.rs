@@ -3,7 +3,7 @@
 use super::footprint::footprint;
 use crate::model::Space;
 use crate::rng::Rng;
-use lampyris_isa::format::{BLOCK, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
+use lampyris_isa::format::{BLOCK, Sparsity, quant_blocks};
 use lampyris_isa::insn::{Alu, Deq, LdV, LdW, Mm, Mv, Quant, StK, StT, StV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -152,7 +152,9 @@ pub(super) struct Maker<'a> {
 impl Maker<'_> {
     /// The arena of a configuration.
     pub(super) fn arena(rng: &mut Rng, config: &HwConfig) -> Arena {
-        let vmem_len = 2048.min(u64::from(config.vmem_words));
+        // Tiles and their products are as many times larger as there are channels.
+        let channels = u64::from(config.channels);
+        let vmem_len = (2048 * channels).min(u64::from(config.vmem_words));
         let last = u64::from(config.vmem_words) - vmem_len;
         let xbuf_len = 64.min(u64::from(config.xbuf_blocks));
         let page = |rng: &mut Rng| rng.below(1 << 20) << 20;
@@ -167,9 +169,9 @@ impl Maker<'_> {
             xbuf: rng.below(u64::from(config.xbuf_blocks) - xbuf_len + 1),
             xbuf_len,
             data: page(rng) + (1 << 16),
-            data_len: 1 << 16,
+            data_len: channels << 16,
             store: page(rng) + (1 << 18),
-            store_len: 1 << 14,
+            store_len: channels << 14,
             tokens: u64::from(config.max_tokens).min(5),
             loads: config.queue_depth as usize - 1,
         }
@@ -179,6 +181,11 @@ impl Maker<'_> {
     fn words(&mut self, len: u64, align: u64) -> u32 {
         let room = self.arena.vmem_len - len - self.slack;
         (self.arena.vmem + self.rng.below(room / align + 1) * align) as u32
+    }
+
+    /// Bytes of a chunk of the weight stream.
+    fn chunk(&self) -> u64 {
+        self.config.chunk_bytes() as u64
     }
 
     fn blocks(&mut self, len: u64) -> u16 {
@@ -270,8 +277,9 @@ impl Maker<'_> {
 
     fn st_k(&mut self) -> StK {
         let blocks = self.rng.range(0, 3);
+        let (tile, chunk) = (self.config.tile_bytes(8, true) as u64, self.chunk());
         StK {
-            addr: self.bytes(576 * blocks, 64, true),
+            addr: self.bytes(tile * blocks, chunk, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
             rrow: self.rng.below(32) as u8,
@@ -281,9 +289,11 @@ impl Maker<'_> {
 
     fn st_t(&mut self) -> StT {
         let blocks = self.rng.range(0, 3);
-        let stride = 512 + 64 * self.rng.below(9);
+        let chunk = self.chunk();
+        let stride = self.config.tile_bytes(8, false) as u64 + chunk * self.rng.below(9);
+        let tiles = self.config.row_groups(BLOCK * blocks as usize) as u64;
         StT {
-            addr: self.bytes(stride * 2 * blocks, 64, true),
+            addr: self.bytes(stride * tiles, chunk, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
             rrow: self.rng.below(32) as u8,
@@ -407,7 +417,7 @@ impl Maker<'_> {
     /// overlap reading and writing, so that the result would depend on the pipeline.
     pub(super) fn is_safe(&self, op: &Op) -> bool {
         let slack = if op.shifted { self.slack } else { 0 };
-        let list = footprint(&op.insn, slack);
+        let list = footprint(&op.insn, slack, &self.config);
         let overlap = |a: &crate::Access, b: &crate::Access| {
             a.space == b.space && a.start < b.start + b.len && b.start < a.start + a.len
         };
@@ -462,8 +472,9 @@ impl Maker<'_> {
             } else {
                 1
             };
-            let stride = 64 * self.rng.below(count + 5);
-            let addr = self.bytes(stride * (rows - 1) + 64 * count, 64, false);
+            let chunk = self.chunk();
+            let stride = chunk * self.rng.below(count + 5);
+            let addr = self.bytes(stride * (rows - 1) + chunk * count, chunk, false);
             let insn = LdW {
                 addr,
                 count: count as u32,
@@ -481,16 +492,17 @@ impl Maker<'_> {
         Item::Product { loads, products }
     }
 
-    /// One `mm` or `mv` and the chunks of 64 bytes that it consumes.
+    /// One `mm` or `mv` and the chunks that it consumes.
     fn one_product(&mut self) -> (Insn, u64) {
         let ((bits, sparsity), header) = (self.tile_format(), self.rng.below(2) as u8);
         let (tiles, groups) = (self.rng.range(1, 5), self.rng.range(1, 3));
         let span = sparsity.span() as u64;
         let kblocks = tiles * span;
         let field_bits = usize::from(bits) + sparsity.index_bits();
-        let need = groups * tiles * tile_bytes(field_bits, header == 0) as u64 / 64;
+        let tile = self.config.tile_bytes(field_bits, header == 0) as u64;
+        let need = groups * tiles * tile / self.chunk();
         let sparsity = sparsity as u8;
-        let rows = groups * TILE_ROWS as u64;
+        let rows = groups * self.config.tile_rows() as u64;
         if self.rng.chance(400) {
             let mv = Mv {
                 x: self.aligned_blocks(kblocks, span),

@@ -85,7 +85,7 @@ impl Case {
 
     /// The encoded order of instructions.
     pub fn program(&self) -> Vec<Insn> {
-        assemble::assemble(&self.prologue(), &self.items, &self.args)
+        assemble::assemble(&self.config, &self.prologue(), &self.items, &self.args)
     }
 
     /// Fills what the program may read: vector memory from data, the activation buffer by

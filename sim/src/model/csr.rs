@@ -72,7 +72,7 @@ impl Model {
     /// The counters that have a meaning without time; the others are zero.
     fn counter(&self, index: usize) -> u64 {
         let (work, config) = (&self.machine.work, &self.machine.config);
-        let beat = u64::from(config.beat_bytes());
+        let beat = u64::from(config.load_beat_bytes());
         match csr::COUNTERS.get(index).map(|c| c.0) {
             Some("insns") => self.host.insns,
             Some("stream_beats") => work.stream_bytes / beat,

@@ -3,7 +3,7 @@
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
 use crate::effects::ActBlock;
 use lampyris_isa::format::{
-    BLOCK, HEADER_BYTES, LINE_WORDS, Sparsity, TILE_ROWS, tile_bytes, unpack_code,
+    BLOCK, CHUNK_BYTES, HEADER_BYTES, LINE_WORDS, Sparsity, TILE_ROWS, tile_bytes, unpack_code,
 };
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{acc_to_f32, block_term};
@@ -40,7 +40,8 @@ impl Format {
         self.bits + self.sparsity.index_bits()
     }
 
-    fn tile_bytes(&self) -> usize {
+    /// Bytes of a channel's part of a tile.
+    fn part_bytes(&self) -> usize {
         tile_bytes(self.field_bits(), self.header)
     }
 }
@@ -106,6 +107,38 @@ impl Tile {
     fn select(&self, row: usize, blocks: &[[i8; BLOCK]]) -> [i8; BLOCK] {
         let codes = blocks.as_flattened();
         self.columns[row].map(|column| codes[usize::from(column)])
+    }
+}
+
+/// A tile as the channels hold it, a part each.
+struct Parts {
+    tiles: Vec<Tile>,
+    /// Bytes of one part.
+    bytes: Vec<u8>,
+}
+
+impl Parts {
+    fn new(channels: usize, part_bytes: usize) -> Parts {
+        Parts {
+            tiles: (0..channels).map(|_| Tile::EMPTY).collect(),
+            bytes: vec![0; part_bytes],
+        }
+    }
+
+    /// Takes a tile apart, whose chunks belong to the channels in turn.
+    fn unpack(&mut self, bytes: &[u8], format: Format) {
+        let channels = self.tiles.len();
+        if let [tile] = &mut self.tiles[..] {
+            return tile.unpack(bytes, format);
+        }
+        for (c, tile) in self.tiles.iter_mut().enumerate() {
+            let chunks = bytes.as_chunks::<CHUNK_BYTES>().0.iter();
+            let own = chunks.skip(c).step_by(channels);
+            for (to, chunk) in self.bytes.as_chunks_mut().0.iter_mut().zip(own) {
+                *to = *chunk;
+            }
+            tile.unpack(&self.bytes, format);
+        }
     }
 }
 
@@ -247,7 +280,7 @@ impl Machine {
                 stride: p.xstride,
             },
         )?;
-        let len = p.groups * TILE_ROWS as u64;
+        let len = p.groups * self.config.tile_rows() as u64;
         self.check_vmem(
             "y",
             Rect {
@@ -265,7 +298,8 @@ impl Machine {
         if p.groups == 0 {
             return Ok(());
         }
-        let tile_len = format.tile_bytes();
+        let channels = self.config.channels as usize;
+        let tile_len = channels * format.part_bytes();
         let span = format.sparsity.span();
         let tiles = p.groups * p.kblocks / span as u64;
         let need = tiles * tile_len as u64;
@@ -278,25 +312,30 @@ impl Machine {
         for t in 0..p.tokens {
             self.note(Space::Xbuf, false, p.x + t * p.xstride, p.kblocks);
         }
-        let mut tile = Tile::EMPTY;
-        let mut sums = vec![[0i128; TILE_ROWS]; p.tokens as usize];
+        let mut parts = Parts::new(channels, format.part_bytes());
+        let mut sums = vec![[0i128; TILE_ROWS]; channels * p.tokens as usize];
         for group in 0..p.groups {
             sums.fill([0; TILE_ROWS]);
             for k in (0..p.kblocks).step_by(span) {
-                let unpack = |bytes: &[u8]| tile.unpack(bytes, format);
+                let unpack = |bytes: &[u8]| parts.unpack(bytes, format);
                 self.stream.take(&self.memory, tile_len, unpack);
-                for (t, acc) in sums.iter_mut().enumerate() {
+                for (t, sums) in sums.chunks_exact_mut(channels).enumerate() {
                     let at = (p.x + t as u64 * p.xstride + k) as usize;
-                    accumulate(acc, &tile, format.sparsity, &self.xbuf[at..at + span]);
+                    let blocks = &self.xbuf[at..at + span];
+                    for (acc, tile) in sums.iter_mut().zip(&parts.tiles) {
+                        accumulate(acc, tile, format.sparsity, blocks);
+                    }
                 }
             }
-            for (t, acc) in sums.iter().enumerate() {
-                let out = acc.map(|sum| acc_to_f32(sum).to_bits());
-                let at = p.y + t as u64 * p.ystride + group * TILE_ROWS as u64;
-                self.put_words(at as usize, &out);
+            for (t, sums) in sums.chunks_exact(channels).enumerate() {
+                let at = p.y + t as u64 * p.ystride + group * self.config.tile_rows() as u64;
+                for (c, acc) in sums.iter().enumerate() {
+                    let out = acc.map(|sum| acc_to_f32(sum).to_bits());
+                    self.put_words(at as usize + c * TILE_ROWS, &out);
+                }
             }
         }
-        self.work.macs += tiles * p.tokens * (TILE_ROWS * BLOCK) as u64;
+        self.work.macs += tiles * p.tokens * (channels * TILE_ROWS * BLOCK) as u64;
         Ok(())
     }
 }

@@ -2,11 +2,8 @@
 
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
 use crate::memory::SPACE;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::BLOCK;
 use lampyris_isa::insn::{LdV, LdW, REG_MASK, StK, StT, StV};
-
-/// Bytes of a key cache tile.
-const KEY_TILE: u64 = tile_bytes(8, true) as u64;
 
 impl Machine {
     /// The address of run `row`, or the fault if the run is not mapped.
@@ -29,9 +26,10 @@ impl Machine {
         if count == 0 || rows == 0 {
             return Ok(());
         }
-        check_aligned("addr", base, CHUNK_BYTES as u64)?;
-        check_aligned("stride", stride, CHUNK_BYTES as u64)?;
-        let bytes = count * CHUNK_BYTES as u64;
+        let chunk = self.config.chunk_bytes() as u64;
+        check_aligned("addr", base, chunk)?;
+        check_aligned("stride", stride, chunk)?;
+        let bytes = count * chunk;
         for row in 0..rows {
             let addr = self.run_address(base, stride, row, bytes)?;
             self.stream.push(addr, bytes)?;
@@ -115,23 +113,25 @@ impl Machine {
 
     pub(crate) fn st_k(&mut self, regs: &Regs<'_>, i: &StK) -> Result<(), Fault> {
         let addr = regs.add(i.rbase, regs.add(i.rindex, i.addr));
-        let row = regs.add(i.rrow, 0) % TILE_ROWS as u64;
+        let hw = self.config;
+        let row = regs.add(i.rrow, 0) as usize % hw.tile_rows();
         let src = regs.add(i.rsrc, i.src.into());
         let blocks = u64::from(i.blocks);
         if blocks == 0 {
             return Ok(());
         }
-        check_aligned("addr", addr, CHUNK_BYTES as u64)?;
+        check_aligned("addr", addr, hw.chunk_bytes() as u64)?;
         self.check_xbuf("src", Rect::run(src, blocks))?;
         self.note(Space::Xbuf, false, src, blocks);
+        let at = (hw.header_bytes() + hw.code_offset(row, 8, 0)) as u64;
         for b in 0..blocks {
             let block = self.xbuf[(src + b) as usize];
-            let tile = addr + b * KEY_TILE;
+            let tile = addr + b * hw.tile_bytes(8, true) as u64;
             // The minimum, in the high half of the word, is zero.
             let scale = u32::from(block.scale.to_f16_bits());
             let codes = block.codes.map(|c| c as u8);
-            self.put_bytes(tile + 4 * row, &scale.to_le_bytes())?;
-            self.put_bytes(tile + HEADER_BYTES as u64 + BLOCK as u64 * row, &codes)?;
+            self.put_bytes(tile + 4 * row as u64, &scale.to_le_bytes())?;
+            self.put_bytes(tile + at, &codes)?;
         }
         Ok(())
     }
@@ -144,16 +144,17 @@ impl Machine {
         if blocks == 0 {
             return Ok(());
         }
-        check_aligned("addr", addr, CHUNK_BYTES as u64)?;
-        check_aligned("stride", stride, CHUNK_BYTES as u64)?;
+        let hw = self.config;
+        check_aligned("addr", addr, hw.chunk_bytes() as u64)?;
+        check_aligned("stride", stride, hw.chunk_bytes() as u64)?;
         self.check_xbuf("src", Rect::run(src, blocks))?;
         self.note(Space::Xbuf, false, src, blocks);
         for b in 0..blocks {
             let codes = self.xbuf[(src + b) as usize].codes;
             for (j, code) in codes.into_iter().enumerate() {
-                let element = b * BLOCK as u64 + j as u64;
-                let (group, row) = (element / TILE_ROWS as u64, element % TILE_ROWS as u64);
-                let at = addr + stride * group + BLOCK as u64 * row + column;
+                let element = b as usize * BLOCK + j;
+                let (group, row) = (element / hw.tile_rows(), element % hw.tile_rows());
+                let at = addr + stride * group as u64 + hw.code_offset(row, 8, 0) as u64 + column;
                 self.put_bytes(at, &[code as u8])?;
             }
         }

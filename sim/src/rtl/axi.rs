@@ -2,7 +2,7 @@
 //! stalls and injected errors. Checks the port's rules on the way.
 
 use super::ports::AxiPort;
-use crate::dram::{Dram, Handle};
+use crate::dram::{Dram, Handle, interleaved};
 use crate::effects::Effects;
 use crate::memory::{Memory, PAGE};
 use crate::rng::Rng;
@@ -81,6 +81,19 @@ impl AxiTiming {
     }
 }
 
+impl AxiTiming {
+    /// The same with other random numbers for each channel of a port. Read errors come from the
+    /// last channel.
+    pub(crate) fn of_channel(self, part: Interleave) -> AxiTiming {
+        let last = part.channel + 1 == part.channels;
+        AxiTiming {
+            seed: self.seed ^ u64::from(part.channel).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            fail_read: self.fail_read.filter(|_| last),
+            ..self
+        }
+    }
+}
+
 const OKAY: u64 = 0;
 const SLVERR: u64 = 2;
 const DECERR: u64 = 3;
@@ -151,9 +164,33 @@ struct Driven {
     bresp: u64,
 }
 
-/// The memory's side of the port.
+/// Which part of memory a port's channel holds: every so many-th chunk.
+#[derive(Clone, Copy)]
+pub(crate) struct Interleave {
+    /// Channels side by side.
+    pub(crate) channels: u32,
+    /// This one.
+    pub(crate) channel: u32,
+}
+
+impl Interleave {
+    /// All of it.
+    pub(crate) const WHOLE: Interleave = Interleave {
+        channels: 1,
+        channel: 0,
+    };
+
+    /// The address in memory of an address in the channel.
+    #[inline]
+    fn whole(self, addr: u64) -> u64 {
+        interleaved(addr, self.channels, self.channel)
+    }
+}
+
+/// The memory's side of the port, or of one of the channels behind it.
 pub(crate) struct AxiMemory {
     timing: AxiTiming,
+    part: Interleave,
     rng: Rng,
     beat: usize,
     cycle: u64,
@@ -180,10 +217,11 @@ pub(crate) struct AxiMemory {
 }
 
 impl AxiMemory {
-    pub(crate) fn new(timing: AxiTiming, beat_bytes: usize) -> AxiMemory {
+    pub(crate) fn new(timing: AxiTiming, beat_bytes: usize, part: Interleave) -> AxiMemory {
         AxiMemory {
             rng: Rng::new(timing.seed),
             timing,
+            part,
             beat: beat_bytes,
             cycle: 0,
             now: Driven::default(),
@@ -300,7 +338,10 @@ impl AxiMemory {
         let due = self.due(dram.is_some());
         let beats = len as u32 + 1;
         let bytes = u64::from(beats) * self.beat as u64;
-        let dram = dram.map(|d| d.push(false, offer.addr, bytes));
+        let dram = dram.map(|d| match self.part.channels {
+            1 => d.push(false, offer.addr, bytes),
+            _ => d.push_read(self.part.channel, offer.addr, bytes),
+        });
         self.reads[id as usize & 1].push_back(Read {
             addr: offer.addr,
             beats,
@@ -519,13 +560,14 @@ impl AxiMemory {
         };
         let mut response = if read.fail { SLVERR } else { OKAY };
         let beat = self.beat;
-        if let Some(bytes) = memory.slice(read.addr, beat) {
+        let addr = self.part.whole(read.addr);
+        if let Some(bytes) = memory.slice(addr, beat) {
             for (word, bytes) in self.rdata.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *word = u32::from_le_bytes(*bytes);
             }
         } else {
             let mut bytes = [0; 64];
-            if memory.read(read.addr, &mut bytes[..beat]).is_err() {
+            if memory.read(addr, &mut bytes[..beat]).is_err() {
                 response = DECERR;
             }
             for (word, bytes) in self.rdata.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -533,7 +575,7 @@ impl AxiMemory {
             }
         }
         self.rdata_changed = true;
-        self.raddr = read.addr;
+        self.raddr = addr;
         read.addr += beat as u64;
         read.beats -= 1;
         self.now.rvalid = true;

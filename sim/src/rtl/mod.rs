@@ -14,9 +14,9 @@ use crate::dram::{self, Dram, DramConfig};
 use crate::error::{Result, SimError};
 use crate::memory::Memory;
 use crate::traffic::{Monitor, Traffic, TrafficMap};
-use axi::AxiMemory;
+use axi::{AxiMemory, Interleave};
 use lampyris_isa::{HwConfig, csr};
-use ports::{AXI, AxiPort, Ports};
+use ports::{AXI, AxiPort, AxiShape, Ports};
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,14 +97,64 @@ const PROGRESS_CYCLES: u64 = 1 << 16;
 /// Cycles that a host register access may take.
 const LITE_CYCLES_MAX: u64 = 1000;
 
+/// A channel of a memory port.
+struct AxiChannel {
+    /// For messages.
+    name: String,
+    port: AxiPort,
+    memory: AxiMemory,
+}
+
+/// The channels of all memory ports.
+fn channels(
+    model: &verilator_sys::Model,
+    config: &HwConfig,
+    timings: [AxiTiming; 2],
+) -> verilator_sys::Result<Vec<AxiChannel>> {
+    let beat = config.beat_bytes() as usize;
+    let mut found = Vec::new();
+    for (i, (prefix, timing)) in AXI
+        .iter()
+        .zip(timings)
+        .enumerate()
+        .take(config.axi_ports as usize)
+    {
+        let shape = AxiShape {
+            bits: config.axi_bits,
+            channels: if i == 0 { config.channels } else { 1 },
+        };
+        let port = AxiPort::find(model, prefix, &shape)?;
+        if shape.channels == 1 {
+            found.push(AxiChannel {
+                name: format!("{prefix}*"),
+                port,
+                memory: AxiMemory::new(timing, beat, Interleave::WHOLE),
+            });
+            continue;
+        }
+        for channel in 0..shape.channels {
+            let part = Interleave {
+                channels: shape.channels,
+                channel,
+            };
+            found.push(AxiChannel {
+                name: format!("channel {channel} of {prefix}*"),
+                port: port.channel(&shape, channel),
+                memory: AxiMemory::new(timing.of_channel(part), beat, part),
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// The RTL in Verilator, with its memory.
 pub struct RtlDevice {
     config: HwConfig,
     memory: Memory,
     model: verilator_sys::Model,
     ports: Ports,
-    /// The memory ports that the configuration has.
-    axi: Vec<(AxiPort, AxiMemory)>,
+    /// The channels of the memory ports that the configuration has.
+    axi: Vec<AxiChannel>,
     dram: Option<Dram>,
     trace: Trace,
     monitor: Option<Monitor>,
@@ -141,11 +191,7 @@ impl RtlDevice {
             ..options.timing
         });
         let timings = [options.timing, second];
-        let mut axi = Vec::new();
-        for (prefix, timing) in AXI.iter().zip(timings).take(config.axi_ports as usize) {
-            let port = AxiPort::find(&model, prefix, &config).map_err(create)?;
-            axi.push((port, AxiMemory::new(timing, config.beat_bytes() as usize)));
-        }
+        let axi = channels(&model, &config, timings).map_err(create)?;
         if let Some(wave) = &options.wave {
             model
                 .trace_open(&wave.path, wave.cycles.clone())
@@ -186,8 +232,8 @@ impl RtlDevice {
         ] {
             self.model.set(port, value);
         }
-        for (port, _) in &self.axi {
-            self.model.set(port.bid, 0);
+        for channel in &self.axi {
+            self.model.set(channel.port.bid, 0);
         }
         for _ in 0..16 {
             self.settle()?;
@@ -231,7 +277,7 @@ impl RtlDevice {
     /// Clock low: the design settles with this cycle's inputs.
     #[inline]
     fn settle(&mut self) -> Result<()> {
-        for (port, memory) in &mut self.axi {
+        for AxiChannel { port, memory, .. } in &mut self.axi {
             memory.drive(&mut self.model, port);
         }
         self.half(0)
@@ -268,14 +314,14 @@ impl RtlDevice {
             dram.tick();
         }
         let mut moved = false;
-        for (prefix, (port, memory)) in AXI.iter().zip(&mut self.axi) {
+        for AxiChannel { name, port, memory } in &mut self.axi {
             let stored = self.trace.stores();
             let dram = self.dram.as_mut();
             let monitor = self.monitor.as_mut();
             let sampled = memory.sample(model, port, &mut self.memory, dram, stored, monitor);
             moved |= sampled.map_err(|problem| SimError::Protocol {
                 cycle,
-                problem: format!("{prefix}*: {problem}"),
+                problem: format!("{name}: {problem}"),
             })?;
         }
         if self.trace.sample(model, ports, cycle) || moved {
@@ -497,6 +543,12 @@ impl Device for RtlDevice {
 }
 
 fn dram_for(dram: &DramConfig, config: &HwConfig, memory: &Memory) -> Result<Dram> {
+    if config.channels > 1 && dram.channels != config.channels {
+        return Err(SimError::Dram(dram::Error::Channels {
+            has: dram.channels,
+            needs: config.channels,
+        }));
+    }
     let (end, capacity) = (memory.end(), dram.bytes());
     if end > capacity {
         return Err(SimError::Dram(dram::Error::Capacity {

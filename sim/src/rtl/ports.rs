@@ -4,14 +4,15 @@ use lampyris_isa::HwConfig;
 use verilator_sys::{Input, Model, Output, Result};
 
 macro_rules! ports {
-    ($(#[$doc:meta])* $name:ident $config:ident; $($kind:ident $field:ident = $port:literal * $width:expr;)*) => {
+    ($(#[$doc:meta])* $name:ident $config:ident: $shape:ty; $($kind:ident $field:ident = $port:literal * $width:expr;)*) => {
         $(#[$doc])*
+        #[derive(Clone, Copy)]
         #[allow(missing_docs)]
         pub(crate) struct $name { $( pub(crate) $field: ports!(@type $kind), )* }
 
         impl $name {
             /// Finds the ports, whose names start with `prefix`.
-            pub(crate) fn find(model: &Model, prefix: &str, $config: &HwConfig) -> Result<$name> {
+            pub(crate) fn find(model: &Model, prefix: &str, $config: &$shape) -> Result<$name> {
                 Ok($name { $( $field: model.$kind(&format!("{prefix}{}", $port), $width)?, )* })
             }
         }
@@ -22,7 +23,7 @@ macro_rules! ports {
 
 ports! {
     /// The ports of `lampyris` except those of the memory.
-    Ports config;
+    Ports config: HwConfig;
     input clk = "ap_clk" * 1;
     input rst_n = "ap_rst_n" * 1;
     input lite_awvalid = "s_axi_control_awvalid" * 1;
@@ -61,21 +62,22 @@ ports! {
 }
 
 ports! {
-    /// A memory port.
-    AxiPort config;
-    output arvalid = "arvalid" * 1;
-    input arready = "arready" * 1;
+    /// A memory port. Signals that are `channels` times as wide are those of the memory channels
+    /// behind it, the first channel's in the lowest bits.
+    AxiPort shape: AxiShape;
+    output arvalid = "arvalid" * shape.channels;
+    input arready = "arready" * shape.channels;
     output araddr = "araddr" * 40;
     output arid = "arid" * 1;
     output arlen = "arlen" * 8;
     output arsize = "arsize" * 3;
     output arburst = "arburst" * 2;
-    input rvalid = "rvalid" * 1;
-    output rready = "rready" * 1;
-    input rdata = "rdata" * config.axi_bits;
-    input rid = "rid" * 1;
-    input rlast = "rlast" * 1;
-    input rresp = "rresp" * 2;
+    input rvalid = "rvalid" * shape.channels;
+    output rready = "rready" * shape.channels;
+    input rdata = "rdata" * shape.channels * shape.bits;
+    input rid = "rid" * shape.channels;
+    input rlast = "rlast" * shape.channels;
+    input rresp = "rresp" * shape.channels * 2;
     output awvalid = "awvalid" * 1;
     input awready = "awready" * 1;
     output awaddr = "awaddr" * 40;
@@ -85,13 +87,41 @@ ports! {
     output awburst = "awburst" * 2;
     output wvalid = "wvalid" * 1;
     input wready = "wready" * 1;
-    output wdata = "wdata" * config.axi_bits;
-    output wstrb = "wstrb" * config.beat_bytes();
+    output wdata = "wdata" * shape.bits;
+    output wstrb = "wstrb" * shape.bits / 8;
     output wlast = "wlast" * 1;
     input bvalid = "bvalid" * 1;
     output bready = "bready" * 1;
     input bid = "bid" * 1;
     input bresp = "bresp" * 2;
+}
+
+/// What determines the widths of a memory port's signals.
+#[derive(Clone, Copy)]
+pub(crate) struct AxiShape {
+    /// Data bits of a channel.
+    pub(crate) bits: u32,
+    /// Memory channels side by side.
+    pub(crate) channels: u32,
+}
+
+impl AxiPort {
+    /// The port as one of its channels sees it. What the channels share stays.
+    pub(crate) fn channel(&self, shape: &AxiShape, channel: u32) -> AxiPort {
+        let input = |port: Input, width| port.part(channel * width, width);
+        let output = |port: Output, width| port.part(channel * width, width);
+        AxiPort {
+            arvalid: output(self.arvalid, 1),
+            arready: input(self.arready, 1),
+            rvalid: input(self.rvalid, 1),
+            rready: output(self.rready, 1),
+            rdata: input(self.rdata, shape.bits),
+            rid: input(self.rid, 1),
+            rlast: input(self.rlast, 1),
+            rresp: input(self.rresp, 2),
+            ..*self
+        }
+    }
 }
 
 /// Prefixes of the memory ports' names.

@@ -25,6 +25,8 @@ struct Port {
     width: u32,
     /// Bits that a value may have, for ports up to 64 bits.
     mask: u64,
+    /// First bit, for parts of ports of up to 64 bits.
+    shift: u32,
     owner: u64,
 }
 
@@ -33,6 +35,39 @@ struct Port {
 unsafe impl Send for Port {}
 // SAFETY: as above.
 unsafe impl Sync for Port {}
+
+impl Port {
+    /// `width` bits from bit `low`.
+    fn part(self, low: u32, width: u32) -> Port {
+        let inside = width > 0 && low.checked_add(width).is_some_and(|end| end <= self.width);
+        assert!(
+            inside,
+            "bits {low} and on, {width} of them, of a port of {}",
+            self.width
+        );
+        let mask = u64::MAX >> 64u32.saturating_sub(width).min(63);
+        if self.storage != 0 {
+            return Port {
+                width,
+                mask,
+                shift: self.shift + low,
+                ..self
+            };
+        }
+        assert!(
+            low.is_multiple_of(32) && width.is_multiple_of(32) && width > 64,
+            "parts of wide ports are wide and whole words"
+        );
+        // SAFETY: the storage holds the words of `self.width` bits, and the part lies within.
+        let address = unsafe { self.address.add(low as usize / 8) };
+        Port {
+            address,
+            width,
+            mask,
+            ..self
+        }
+    }
+}
 
 /// Handle of an input port of one [`Model`].
 #[derive(Clone, Copy)]
@@ -47,12 +82,29 @@ impl Input {
     pub fn width(self) -> u32 {
         self.0.width
     }
+
+    /// The `width` bits from bit `low` on, as a port of their own.
+    ///
+    /// # Panics
+    /// Bits beyond the port; a part of a port of more than 64 bits that is not more than 64 bits
+    /// of whole words.
+    pub fn part(self, low: u32, width: u32) -> Input {
+        Input(self.0.part(low, width))
+    }
 }
 
 impl Output {
     /// Bits.
     pub fn width(self) -> u32 {
         self.0.width
+    }
+
+    /// As [`Input::part`].
+    ///
+    /// # Panics
+    /// As [`Input::part`].
+    pub fn part(self, low: u32, width: u32) -> Output {
+        Output(self.0.part(low, width))
     }
 }
 
@@ -65,6 +117,23 @@ impl fmt::Debug for Input {
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Output({} bits)", self.0.width)
+    }
+}
+
+/// The word behind a port of at most 64 bits.
+///
+/// # Safety
+/// `address` is that of `storage` bytes, aligned to their number, that nobody writes now.
+#[inline]
+unsafe fn load(address: *const u8, storage: u32) -> u64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match storage {
+            1 => u64::from(*address),
+            2 => u64::from(*address.cast::<u16>()),
+            4 => u64::from(*address.cast::<u32>()),
+            _ => *address.cast::<u64>(),
+        }
     }
 }
 
@@ -186,6 +255,7 @@ impl Model {
             storage: info.storage,
             width,
             mask: u64::MAX >> 64u32.saturating_sub(width).min(63),
+            shift: 0,
             owner: self.id,
         })
     }
@@ -201,7 +271,8 @@ impl Model {
             storage,
             owner,
             width,
-            ..
+            mask,
+            shift,
         } = port.0;
         assert!(
             owner == self.id && width <= 64,
@@ -210,14 +281,8 @@ impl Model {
         // SAFETY: `owner` says that the storage belongs to this live instance. Verilator aligns
         // it to its size; it is written only by calls that take `&mut self`. Ports of 33 to 64
         // bits have 8 bytes of storage, so no `width` up to 64 has storage 0.
-        unsafe {
-            match storage {
-                1 => u64::from(*address),
-                2 => u64::from(*address.cast::<u16>()),
-                4 => u64::from(*address.cast::<u32>()),
-                _ => *address.cast::<u64>(),
-            }
-        }
+        let word = unsafe { load(address, storage) };
+        word >> shift & mask
     }
 
     /// Sets an input of at most 64 bits; takes effect at the next evaluation.
@@ -232,6 +297,7 @@ impl Model {
             mask,
             owner,
             width,
+            shift,
         } = port.0;
         assert!(
             owner == self.id && width <= 64,
@@ -244,6 +310,7 @@ impl Model {
         // SAFETY: as in `get`; `&mut self` excludes readers. The value fits, because the storage
         // is at least as wide as the mask.
         unsafe {
+            let value = (load(address, storage) & !(mask << shift)) | value << shift;
             match storage {
                 1 => *address = value as u8,
                 2 => *address.cast::<u16>() = value as u16,

@@ -150,8 +150,12 @@ fn configurations(args: &Args, base: HwConfig) -> Result<Vec<(Option<String>, Hw
 
 /// How a memory looks at a port, and the clock that suits both.
 fn memory_port(args: &Args, name: &str, config: &mut HwConfig) -> Result<PortTiming> {
-    let dram = DramConfig::with_channels(Timing::named(name)?, args.channels)?;
-    let matching = f64::from(dram.matching_clock_khz(config.beat_bytes()));
+    let timing = Timing::named(name)?;
+    let dram = match config.channels {
+        1 => DramConfig::with_channels(timing, args.channels)?,
+        channels => DramConfig::side_by_side(timing, channels)?,
+    };
+    let matching = f64::from(dram.matching_clock_khz(config.load_beat_bytes()));
     config.clock_khz = (matching * HEADROOM).min(args.max_clock * 1e3).round() as u32;
     Ok(PortTiming::of_dram(&dram, config)?)
 }

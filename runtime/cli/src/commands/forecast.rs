@@ -56,7 +56,7 @@ pub(crate) fn port(board: &Board) -> PortTiming {
     };
     let clock = board.config.clock_khz;
     let pins = hardware.memory_bytes_per_second(clock) as f64;
-    let port = f64::from(board.config.beat_bytes()) * f64::from(clock) * 1e3;
+    let port = f64::from(board.config.load_beat_bytes()) * f64::from(clock) * 1e3;
     PortTiming {
         latency: SDR_LATENCY,
         rate: (SDR_STREAM * pins / port).min(1.0),

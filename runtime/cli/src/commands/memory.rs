@@ -21,7 +21,8 @@ pub(crate) struct MemoryArgs {
     /// fixed latency (rtl, lockstep)
     #[arg(long, value_name = "KIND", value_parser = kinds(), default_value = IDEAL)]
     memory: String,
-    /// Channels of the memory, interleaved by address: a power of two
+    /// Channels of the memory, interleaved by address: a power of two. A configuration with
+    /// channels side by side has as many
     #[arg(long, default_value_t = 1)]
     channels: u32,
     /// Clock of the accelerator, MHz [default: the configuration's; with a --memory, the lowest at
@@ -49,9 +50,12 @@ impl MemoryArgs {
         };
         if self.is_modelled() {
             let timing = Timing::named(&self.memory)?;
-            let dram = DramConfig::with_channels(timing, self.channels)?;
+            let dram = match config.channels {
+                1 => DramConfig::with_channels(timing, self.channels)?,
+                channels => DramConfig::side_by_side(timing, channels.max(self.channels))?,
+            };
             dram.check()?;
-            hardware.config.clock_khz = dram.matching_clock_khz(config.beat_bytes());
+            hardware.config.clock_khz = dram.matching_clock_khz(config.load_beat_bytes());
             hardware.dram = Some(dram);
         } else if self.channels != 1 {
             bail!("--channels: the ideal memory has none\n\nhint: add --memory KIND");
@@ -90,7 +94,7 @@ impl PinUse {
         Some(PinUse {
             memory: dram.timing.name,
             pins_peak: dram.peak(),
-            port_peak: clock * u64::from(hardware.config.beat_bytes()),
+            port_peak: clock * u64::from(hardware.config.load_beat_bytes()),
             pins_share: dram.share(bytes as f64, cycles as f64 / clock as f64),
             refresh_limit: dram.timing.refresh_limit(),
         })

@@ -71,11 +71,12 @@ impl Phase {
         let beat = u64::from(config.beat_bytes());
         phase.cycles = get("cycles");
         phase.instructions = get("insns");
-        phase.stream_bytes = get("stream_beats") * beat;
-        phase.vector_bytes = get("vector_beats") * beat;
+        let load = u64::from(config.load_beat_bytes());
+        phase.stream_bytes = get("stream_beats") * load;
+        phase.vector_bytes = get("vector_beats") * load;
         phase.instruction_bytes = get("fetch_beats") * beat;
         phase.write_bytes = get("write_beats") * beat;
-        phase.dram_bytes = sum.dram_read_beats(config) * beat + phase.write_bytes;
+        phase.dram_bytes = sum.dram_read_bytes(config) + phase.write_bytes;
         if phase.cycles > 0 {
             let share = |name| get(name) as f64 / phase.cycles as f64;
             phase.cycles_per_token = phase.cycles as f64 / phase.tokens.max(1) as f64;
