@@ -274,6 +274,11 @@ impl Vendor {
             let allowed = "50000 to 400000";
             return refused("accel.clock_khz", clock_khz.to_string(), allowed);
         }
+        if config.channels != 1 {
+            // Channels share the lines of their addresses, which no bus of these boards does.
+            let value = config.channels.to_string();
+            return refused("accel.channels", value, "1 on a vendor's board");
+        }
         if matches!(self.host, Host::Zynq(_)) && config.axi_ports > ZYNQ_PORTS {
             let value = config.axi_ports.to_string();
             return refused("accel.axi_ports", value, "at most 4 with [host.zynq]");

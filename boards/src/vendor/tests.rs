@@ -43,6 +43,12 @@ fn unknown_and_missing_keys_have_their_place() {
 fn values_out_of_range_are_named() {
     let cases = [
         (
+            U280,
+            "clock_khz = 200000",
+            "clock_khz = 200000\nchannels = 8",
+            "x.toml: `accel.channels` is 8, allowed: 1 on a vendor's board",
+        ),
+        (
             KV260,
             "xck26-sfvc784-2LV-c",
             "xcu280",

@@ -47,10 +47,13 @@ impl Declared {
     }
 }
 
-/// `N`, `P-1`, `P/8-1` with numbers and parameters.
+/// `N`, `P-1`, `P/8-1`, `2*P-1` with numbers and parameters.
 fn number(text: &str, value: &impl Fn(&str) -> Option<u32>) -> Option<u32> {
     if let Some((left, right)) = text.rsplit_once('-') {
         return number(left, value)?.checked_sub(number(right, value)?);
+    }
+    if let Some((left, right)) = text.rsplit_once('*') {
+        return number(left, value)?.checked_mul(number(right, value)?);
     }
     if let Some((left, right)) = text.rsplit_once('/') {
         return number(left, value)?.checked_div(number(right, value)?);
