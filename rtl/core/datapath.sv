@@ -208,6 +208,7 @@ module datapath
 
   st_unit #(
       .AxiBits   (AxiBits),
+      .Kv4       (MacRows >= 2),
       .SfuLanes  (SfuLanes),
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks)
@@ -288,7 +289,8 @@ module datapath
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks),
       .WeightBits(WeightBits),
-      .Sparsity  (Sparsity)
+      .Sparsity  (Sparsity),
+      .Kv4       (MacRows >= 2)
   ) u_sfu (
       .clk_i,
       .rst_ni,

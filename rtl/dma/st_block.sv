@@ -2,12 +2,14 @@
 // Latency: three cycles from a block's read to its first write.
 // Throughput: one write per cycle; a block's read adds two cycles.
 // Back-pressure: write_ready_i means that address and data are both taken.
-// Notes: st.k writes a scale and 32 codes as a row of a tile, st.t each code as a byte of a column.
+// Notes: st.k writes a scale and 32 codes as a row of a tile, st.t each code as a byte of a column,
+//        or a pair of 4-bit codes.
 
 `default_nettype none
 
 module st_block #(
     parameter int unsigned AxiBits    = 256,
+    parameter bit          Kv4        = 1'b1,
     parameter int unsigned XbufBlocks = 4096
 ) (
     input  wire logic                               clk_i,
@@ -15,6 +17,7 @@ module st_block #(
     input  wire logic                               clr_i,
     input  wire logic                               start_i,
     input  wire logic                               column_i,
+    input  wire logic                               nibbles_i,
     input  wire logic [39:0]                        addr_i,
     input  wire logic [31:0]                        stride_i,
     input  wire logic [4:0]                         row_i,
@@ -36,23 +39,32 @@ module st_block #(
   localparam int unsigned CodeBits = AxiBits < 256 ? AxiBits : 256;
   // st.k: the scale, then the codes in as many beats as they need.
   localparam int unsigned RowWrites = 1 + 256 / CodeBits;
+  localparam int unsigned TileBytes = 576, NibbleTileBytes = 320;
 
   typedef enum logic [1:0] {StIdle, StRead, StTake, StWrite} state_e;
 
   state_e state_q;
   logic [$clog2(XbufBlocks)-1:0] src_q;
   logic [7:0] blocks_q;
-  logic [4:0] step_q;  // st.k: write of the block, st.t: code of the block
+  logic [4:0] step_q;  // st.k: write of the block, st.t: code or pair of codes of the block
+  logic [4:0] last_step;
   logic [39:0] tile_q;
   lampyris_pkg::act_block_t block_q;
-  logic step_end, written, unused_block;
+  logic step_end, written, nibbles, tile_end, unused_block;
 
   assign unused_block  = ^block_q;
   assign xrd_valid_o   = state_q == StRead;
   assign xrd_addr_o    = src_q;
   assign write_valid_o = state_q == StWrite;
   assign written       = write_valid_o && write_ready_i;
-  assign step_end      = step_q == (column_i ? 5'd31 : 5'(RowWrites - 1));
+  assign nibbles       = Kv4 && nibbles_i;
+  always_comb begin
+    if (column_i) last_step = nibbles ? 5'd15 : 5'd31;
+    else last_step = nibbles ? 5'd1 : 5'(RowWrites - 1);
+  end
+  assign step_end      = step_q == last_step;
+  // Half a block of a column fills the 16 rows of a tile.
+  assign tile_end      = &step_q[2:0] && (nibbles || step_q[3]);
   assign done_o        = written && step_end && blocks_q == 8'd1;
 
   always_ff @(posedge clk_i) begin
@@ -78,23 +90,31 @@ module st_block #(
         src_q    <= src_q + 1'b1;
         blocks_q <= blocks_q - 8'd1;
       end
-      // Half a block of a column fills the 16 rows of a tile.
-      if (column_i && &step_q[3:0]) tile_q <= tile_q + 40'(stride_i);
-      else if (!column_i && step_end) tile_q <= tile_q + 40'd576;
+      if (column_i && tile_end) tile_q <= tile_q + 40'(stride_i);
+      else if (!column_i && step_end) begin
+        tile_q <= tile_q + 40'(nibbles ? NibbleTileBytes : TileBytes);
+      end
     end
   end
 
   // ------------------------------------------------------------------ address, data, strobes
   logic [4:0] f16_exponent;
+  logic [15:0] minimum;
   logic [31:0] scale;
   logic [9:0] displacement;
   logic [39:0] address;
   logic [CodeBits-1:0] codes;
+  logic [15:0][7:0] pairs;  // 4-bit codes, plus 8
   logic [7:0] code;
 
   assign f16_exponent = block_q.exponent[4:0] - 5'd16;
-  assign scale        = {17'b0, f16_exponent, block_q.significand, 3'b0};
-  assign code         = block_q.codes[step_q];
+  // With 4-bit codes the minimum is -8 times the scale.
+  assign minimum      = nibbles ? {1'b1, f16_exponent + 5'd3, block_q.significand, 3'b0} : 16'd0;
+  assign scale        = {minimum, 1'b0, f16_exponent, block_q.significand, 3'b0};
+  assign code         = nibbles ? pairs[step_q[3:0]] : block_q.codes[step_q];
+  for (genvar p = 0; p < 16; p++) begin : gen_pairs
+    assign pairs[p] = {block_q.codes[2*p+1][3:0], block_q.codes[2*p][3:0]} ^ 8'h88;
+  end
 
   if (CodeBits == 256) begin : gen_whole
     assign codes = block_q.codes;
@@ -103,8 +123,9 @@ module st_block #(
   end
 
   always_comb begin
-    if (column_i) displacement = {1'b0, step_q[3:0], row_i};
+    if (column_i) displacement = {1'b0, step_q[3] && !nibbles, step_q[2:0], row_i};
     else if (step_q == 0) displacement = {4'b0, row_i[3:0], 2'b0};
+    else if (nibbles) displacement = 10'd64 + {2'b0, row_i[3:0], 4'b0};
     else displacement = 10'd64 + {1'b0, row_i[3:0], 5'b0} + (CodeBits == 256 || !step_q[1] ? 10'd0 : 10'd16);
   end
   assign address      = tile_q + 40'(displacement);
@@ -117,6 +138,9 @@ module st_block #(
     end else if (step_q == 0) begin
       write_data_o = {AxiBits / 32{scale}};
       write_strb_o = Bytes'(4'hf) << address[ByteW-1:0];
+    end else if (nibbles) begin
+      write_data_o = {AxiBits / 128{pairs}};
+      write_strb_o = Bytes'(16'hffff) << address[ByteW-1:0];
     end else begin
       write_data_o = {AxiBits / CodeBits{codes}};
       write_strb_o = Bytes'({CodeBits / 8{1'b1}}) << address[ByteW-1:0];

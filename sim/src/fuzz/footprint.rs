@@ -105,12 +105,14 @@ fn transfer(insn: &Insn, to: &mut Accesses) {
             to.writes(Dram, (i.addr, 4 * u64::from(i.count)));
         }
         Insn::StK(i) => {
-            let bytes = tile_bytes(8, true) as u64 * u64::from(i.blocks);
+            let tile = tile_bytes(if i.nibbles == 1 { 4 } else { 8 }, true) as u64;
+            let bytes = tile * u64::from(i.blocks);
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, (i.addr, bytes));
         }
         Insn::StT(i) => {
-            let (groups, bytes) = (2 * u64::from(i.blocks), code_bytes(8) as u64);
+            let bits = if i.nibbles == 1 { 4 } else { 8 };
+            let (groups, bytes) = (2 * u64::from(i.blocks), code_bytes(bits) as u64);
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, hull(i.addr, bytes, groups, i.stride.into()));
         }

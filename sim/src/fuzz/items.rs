@@ -3,7 +3,7 @@
 use super::footprint::footprint;
 use crate::model::Space;
 use crate::rng::Rng;
-use lampyris_isa::format::{BLOCK, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
+use lampyris_isa::format::{BLOCK, HEADER_PAIRED, Sparsity, TILE_ROWS, quant_blocks, tile_bytes};
 use lampyris_isa::insn::{Alu, Deq, LdV, LdW, Mm, Mv, Quant, StK, StT, StV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -268,9 +268,19 @@ impl Maker<'_> {
         }
     }
 
+    /// Whether an instruction handles codes of 4 bits.
+    fn nibbles(&mut self) -> u8 {
+        if self.config.has_kv4() {
+            self.rng.below(2) as u8
+        } else {
+            0
+        }
+    }
+
     fn st_k(&mut self) -> StK {
         let blocks = self.rng.range(0, 3);
         StK {
+            nibbles: self.nibbles(),
             addr: self.bytes(576 * blocks, 64, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
@@ -283,6 +293,7 @@ impl Maker<'_> {
         let blocks = self.rng.range(0, 3);
         let stride = 512 + 64 * self.rng.below(9);
         StT {
+            nibbles: self.nibbles(),
             addr: self.bytes(stride * 2 * blocks, 64, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
@@ -375,6 +386,7 @@ impl Maker<'_> {
         let astride = if self.rng.chance(150) { 0 } else { stride };
         Quant {
             group,
+            nibbles: self.nibbles(),
             f16_range: self.rng.below(2) as u8,
             scale_out: self.rng.below(2) as u8,
             a: self.words(astride * (rows - 1) + n.next_multiple_of(8), 8),
@@ -483,7 +495,10 @@ impl Maker<'_> {
 
     /// One `mm` or `mv` and the chunks of 64 bytes that it consumes.
     fn one_product(&mut self) -> (Insn, u64) {
-        let ((bits, sparsity), header) = (self.tile_format(), self.rng.below(2) as u8);
+        let ((bits, sparsity), mut header) = (self.tile_format(), self.rng.below(2) as u8);
+        if (bits, sparsity) == (4, Sparsity::Dense) && self.nibbles() == 1 {
+            header = HEADER_PAIRED;
+        }
         let (tiles, groups) = (self.rng.range(1, 5), self.rng.range(1, 3));
         let span = sparsity.span() as u64;
         let kblocks = tiles * span;
