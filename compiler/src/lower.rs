@@ -10,10 +10,12 @@ mod ends;
 mod ffn;
 mod linear;
 mod norm;
+mod rotate;
 
 use crate::buffers::{Buffers, Vector};
 use crate::error::{Error, Result};
 use crate::image::{Floats, Image, Run};
+use crate::kv::KvFormat;
 use crate::program::{Node, Region, UnitOp};
 use lampyris_bundle::Schedule;
 use lampyris_import::arch::{LayerSpec, ModelSpec};
@@ -136,15 +138,17 @@ pub struct CacheMap {
     pub value_stride: u64,
     /// Bytes of a layer.
     pub layer_bytes: u64,
+    /// Bits of a code.
+    pub bits: usize,
 }
 
 impl CacheMap {
-    /// Plans the cache of layers like `spec` for `context` positions.
-    pub fn new(base: u64, spec: &LayerSpec, context: usize) -> CacheMap {
+    /// Plans the cache of layers like `spec` for `context` positions with codes of `bits` bits.
+    pub fn new(base: u64, spec: &LayerSpec, context: usize, bits: usize) -> CacheMap {
         let groups = context.div_ceil(TILE_ROWS);
         let blocks = context.div_ceil(BLOCK);
-        let value_stride = (blocks * tile_bytes(8, false)) as u64;
-        let key_bytes = (groups * spec.head_dim_k.div_ceil(BLOCK) * tile_bytes(8, true)) as u64;
+        let value_stride = (blocks * tile_bytes(bits, false)) as u64;
+        let key_bytes = (groups * spec.head_dim_k.div_ceil(BLOCK) * tile_bytes(bits, true)) as u64;
         let value_bytes = value_stride * (spec.head_dim_v / TILE_ROWS) as u64;
         let scale_bytes = (context as u64 * 4).next_multiple_of(64);
         let layer_bytes = (key_bytes + value_bytes + scale_bytes) * spec.n_kv_heads as u64;
@@ -155,6 +159,7 @@ impl CacheMap {
             scale_bytes,
             value_stride,
             layer_bytes,
+            bits,
         }
     }
 
@@ -211,6 +216,8 @@ pub struct Lowering<'a> {
     pub data: &'a DataMap,
     /// How operators follow each other.
     pub schedule: Schedule,
+    /// How keys and values are cached.
+    pub kv: KvFormat,
 }
 
 /// Emits one entry point.

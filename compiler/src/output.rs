@@ -5,6 +5,7 @@ use crate::contents::contents;
 use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{self, Image, Item, WEIGHTS_BASE};
+use crate::kv::KvFormat;
 use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
 use crate::pack::{self, Requantized};
 use crate::program::Code;
@@ -29,6 +30,8 @@ pub struct Options {
     pub context: usize,
     /// How operators follow each other.
     pub schedule: Schedule,
+    /// How keys and values are cached.
+    pub kv: KvFormat,
 }
 
 /// Serialised tokenizer for the directory.
@@ -104,7 +107,7 @@ fn widened(model: &Model, image: &Image) -> Result<Vec<Widened>> {
     Ok(found)
 }
 
-fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
+fn data_map(model: &Model, image: &Image, options: &Options) -> (DataMap, Vec<Region>) {
     let spec = model.spec();
     let page = |v: u64| v.next_multiple_of(4096);
     let weights = Region {
@@ -127,7 +130,7 @@ fn data_map(model: &Model, image: &Image, context: usize) -> (DataMap, Vec<Regio
     let mut next = kv_base;
     let mut cache = Vec::new();
     for run in &image.runs {
-        let map = CacheMap::new(next, &run.spec, context);
+        let map = CacheMap::new(next, &run.spec, options.context, options.kv.bits());
         next += map.layer_bytes * run.count as u64;
         cache.push(map);
     }
@@ -168,9 +171,10 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
             "the model was made for fewer positions; choose 1 to its context length (see `lampyris inspect`)",
         ));
     }
-    let image = image::plan(model, &options.config, options.context)?;
+    options.kv.check(spec, &options.config)?;
+    let image = image::plan(model, &options.config, options.context, options.kv)?;
     let buffers = buffers::plan(spec, &options.config, options.context, image.span())?;
-    let (data, mut regions) = data_map(model, &image, options.context);
+    let (data, mut regions) = data_map(model, &image, options);
     let activations = activations(&regions, &buffers);
     if options.schedule == Schedule::Spilled {
         regions.push(activations);
@@ -182,6 +186,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         image: &image,
         data: &data,
         schedule: options.schedule,
+        kv: options.kv,
     };
     lowering.check()?;
     let mut code = Code::default();
@@ -308,6 +313,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         },
         entries: plan.entries.clone(),
         schedule: options.schedule,
+        kv_bits: options.kv.bits() as u32,
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
         regions: plan.regions.clone(),

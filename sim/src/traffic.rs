@@ -152,7 +152,12 @@ enum Parts {
         role: Role,
     },
     /// Heads of a cache.
-    Heads { keys: u64, values: u64, all: u64 },
+    Heads {
+        keys: u64,
+        values: u64,
+        all: u64,
+        key_tile: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -218,7 +223,9 @@ fn of_content(content: &Content) -> Span {
             key_bytes,
             value_bytes,
             scale_bytes,
+            bits,
         } => Parts::Heads {
+            key_tile: tile_bytes(bits.into(), true) as u64,
             keys: key_bytes,
             values: value_bytes,
             all: key_bytes + value_bytes + scale_bytes,
@@ -285,7 +292,12 @@ impl Monitor {
         let offset = addr - span.base;
         match span.parts {
             Parts::One(class) => class,
-            Parts::Heads { keys, values, all } => of_head(offset % all, keys, values),
+            Parts::Heads {
+                keys,
+                values,
+                all,
+                key_tile,
+            } => of_head(offset % all, keys, values, key_tile),
             Parts::Tiles {
                 tile,
                 bits,
@@ -316,8 +328,7 @@ impl Monitor {
     }
 }
 
-fn of_head(offset: u64, keys: u64, values: u64) -> Class {
-    let tile = tile_bytes(8, true) as u64;
+fn of_head(offset: u64, keys: u64, values: u64, tile: u64) -> Class {
     if offset < keys && offset % tile >= HEADER_BYTES as u64 {
         return Class::KvCodes;
     }
@@ -402,6 +413,7 @@ mod tests {
             keys: 576,
             values: 512,
             all: 576 + 512 + 64,
+            key_tile: 576,
         };
         let mut monitor = Monitor::new(map(&[(0, 2 * 1152, heads)]));
         for (addr, class) in [

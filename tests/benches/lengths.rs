@@ -136,6 +136,7 @@ fn compare(name: &str, model: &Model, config: HwConfig, figures: &mut Figures) -
         config,
         context: lengths,
         schedule: Schedule::Fused,
+        kv: Default::default(),
     };
     let subject = Subject {
         model,
@@ -185,6 +186,7 @@ fn agree(model: &Model, figures: &mut Figures) -> Result<()> {
         config: HwConfig::BASE,
         context: 256,
         schedule: Schedule::Fused,
+        kv: Default::default(),
     };
     let words = lampyris_compiler::plan(model, &options)?.buffers.vmem_words;
     let compiled = compile(model, options.config, options.context);

@@ -37,6 +37,7 @@ pub fn child(path: &Path, config: HwConfig, context: usize, target: &Path) -> Re
             config,
             context,
             schedule: Default::default(),
+            kv: Default::default(),
         },
         target,
         &mut |_, _| {},

@@ -46,6 +46,7 @@ fn the_guides_board_opens_compiles_and_gives_scripts() {
         config: board.config,
         context: 64,
         schedule: Default::default(),
+        kv: Default::default(),
     };
     let text = Tokenization { json: "{}".into() };
     let output = folder.path().join("tiny");

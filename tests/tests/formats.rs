@@ -67,6 +67,7 @@ fn options(config: HwConfig) -> Options {
         config,
         context: CONTEXT,
         schedule: Default::default(),
+        kv: Default::default(),
     }
 }
 

@@ -40,6 +40,7 @@ fn check(config: HwConfig, on_rtl: bool) {
         config,
         context: CONTEXT,
         schedule: Schedule::Fused,
+        kv: Default::default(),
     };
     let plan = lampyris_compiler::plan(&tiny, &options).unwrap();
     let compiled = compile(&tiny, config, CONTEXT);

@@ -1,18 +1,19 @@
-//! Attention with an 8-bit KV cache.
+//! Attention with a KV cache of 8 or 4 bits.
 //!
 //! Keys are rows of a weight matrix with a scale per block of 32; values are columns of one,
 //! whose scale (one per position and head) multiplies the attention weights before they are
-//! quantized. The softmax is not normalized until after the product with the values.
+//! quantized. The softmax is not normalized until after the product with the values. With 4 bits
+//! heads are rotated before they are stored or compared (`rotate`), and the result back.
 
+use super::rotate::Heads;
 use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::{Blocks, Softmax, Vector, group_rows};
 use crate::image::Run;
 use crate::program::Region;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, LINE_WORDS, TILE_ROWS, tile_bytes};
+use lampyris_isa::format::{
+    BLOCK, CHUNK_BYTES, HEADER_NONE, HEADER_PAIRED, LINE_WORDS, TILE_ROWS, tile_bytes,
+};
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
-
-/// Tile header selector: no header.
-const NO_HEADER: u8 = 1;
 
 /// Heads that share keys and values, as many as one product takes.
 #[derive(Clone, Copy)]
@@ -48,7 +49,8 @@ impl Emitter<'_> {
         self.alu_imm(alu::ADD, reg::LEN, reg::TOKEN_POS, 1, label);
         self.alu_imm(alu::SHR, reg::KEY_TILE, reg::TOKEN_POS, 4, label);
         self.alu_imm(alu::ADD, reg::KEY_GROUPS, reg::KEY_TILE, 1, label);
-        let tile = tile_bytes(8, true) as i64;
+        let bits = self.cx.kv.bits();
+        let tile = tile_bytes(bits, true) as i64;
         self.alu_imm(
             alu::MUL,
             reg::KEY_TILE,
@@ -65,7 +67,7 @@ impl Emitter<'_> {
         );
         self.alu_imm(alu::SHR, reg::VALUE_TILE, reg::TOKEN_POS, 5, label);
         self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, reg::VALUE_TILE, 1, label);
-        let tile = tile_bytes(8, false) as i64;
+        let tile = tile_bytes(bits, false) as i64;
         self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
         self.alu_imm(
             alu::MUL,
@@ -203,7 +205,24 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let spec = &run.spec;
         let (kblocks, vblocks) = (spec.head_dim_k / BLOCK, spec.head_dim_v / BLOCK);
+        let nibbles = self.cx.kv.nibbles();
         self.rope(k, reg::K, spec.n_kv_heads, spec.head_dim_k, "rope_k");
+        self.rotate(&[
+            Heads {
+                of: k,
+                register: reg::K,
+                blocks: b.xb_k,
+                count: spec.n_kv_heads,
+                dim: spec.head_dim_k,
+            },
+            Heads {
+                of: v,
+                register: reg::V,
+                blocks: b.xb_v,
+                count: spec.n_kv_heads,
+                dim: spec.head_dim_v,
+            },
+        ]);
         let heads = |register, from: Vector, to: Blocks, dim: usize| Quant {
             ra: register,
             rows: spec.n_kv_heads as u16,
@@ -212,6 +231,7 @@ impl Emitter<'_> {
             x: to.at as u16,
             xstride: (dim / BLOCK) as u16,
             n: dim as u32,
+            nibbles,
             ..Quant::default()
         };
         let keys = Quant {
@@ -238,6 +258,7 @@ impl Emitter<'_> {
                 rrow: reg::TOKEN_POS,
                 addr: cache.keys(head),
                 blocks: kblocks as u8,
+                nibbles,
                 src: (b.xb_k.at as usize + head * kblocks) as u16,
                 ..StK::default()
             };
@@ -253,6 +274,7 @@ impl Emitter<'_> {
                 rrow: reg::TOKEN_POS,
                 addr: cache.values(head),
                 blocks: vblocks as u8,
+                nibbles,
                 src: (b.xb_v.at as usize + head * vblocks) as u16,
                 stride: cache.value_stride as u32,
                 ..StT::default()
@@ -285,6 +307,13 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let spec = &run.spec;
         self.rope(q, reg::Q, spec.n_heads, spec.head_dim_k, "rope_q");
+        self.rotate(&[Heads {
+            of: q,
+            register: reg::Q,
+            blocks: b.xb_q,
+            count: spec.n_heads,
+            dim: spec.head_dim_k,
+        }]);
         let queries = Quant {
             ra: reg::Q,
             rows: spec.n_heads as u16,
@@ -325,6 +354,13 @@ impl Emitter<'_> {
             self.weighted_values(run, cache, group);
         }
         self.normalize(run, groups[groups.len() - 1]);
+        self.rotate(&[Heads {
+            of: attn_vector(b.attn, run),
+            register: reg::ATTN,
+            blocks: b.xb_attn,
+            count: spec.n_heads,
+            dim: spec.head_dim_v,
+        }]);
     }
 
     /// scores = keys q for the heads of a group.
@@ -353,7 +389,7 @@ impl Emitter<'_> {
             ystride: scores.stride,
             kblocks: kblocks as u16,
             tokens: group.rows as u8,
-            bits: 8,
+            bits: cache.bits as u8,
             ..Mm::default()
         };
         self.unit(
@@ -499,8 +535,12 @@ impl Emitter<'_> {
             ystride: dim as u32,
             groups: (dim / TILE_ROWS) as u16,
             tokens: group.rows as u8,
-            bits: 8,
-            header: NO_HEADER,
+            bits: cache.bits as u8,
+            header: if cache.bits == 4 {
+                HEADER_PAIRED
+            } else {
+                HEADER_NONE
+            },
             ..Mm::default()
         };
         self.unit(

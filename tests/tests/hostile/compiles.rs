@@ -21,6 +21,7 @@ fn try_compile(bytes: Vec<u8>, target: &Path) -> Result<(), String> {
         config: HwConfig::SMALL,
         context: 64,
         schedule: Default::default(),
+        kv: Default::default(),
     };
     let tokenization = Tokenization { json: "{}".into() };
     let done = compile(&model, &tokenization, &options, target, &mut |_, _| {});

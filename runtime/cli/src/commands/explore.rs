@@ -189,6 +189,7 @@ fn sweep(
             config,
             context,
             schedule: Default::default(),
+            kv: Default::default(),
         };
         let plan = match lampyris_compiler::plan(model, &options) {
             Ok(plan) => plan,

@@ -37,6 +37,15 @@ pub(crate) struct Target {
     /// Positions of the KV cache [default: the model's context length, at most 2048]
     #[arg(long)]
     pub(crate) context: Option<usize>,
+    /// Bits of a code in the KV cache: 8, or 4, for which heads are rotated
+    #[arg(long, value_parser = kv_format, default_value = "8", value_name = "8|4")]
+    pub(crate) kv_bits: lampyris_compiler::KvFormat,
+}
+
+fn kv_format(text: &str) -> Result<lampyris_compiler::KvFormat, String> {
+    let bits = text.parse().ok();
+    bits.and_then(lampyris_compiler::KvFormat::from_bits)
+        .ok_or_else(|| "allowed: 8 or 4".to_owned())
 }
 
 /// Positions when the user does not say.
@@ -59,6 +68,7 @@ impl Target {
             config: board.config,
             context: self.context.unwrap_or(most),
             schedule: lampyris_compiler::Schedule::Fused,
+            kv: self.kv_bits,
         })
     }
 }
