@@ -140,6 +140,44 @@ fn what_cannot_be_cached_in_four_bits_is_an_error_with_a_hint() {
     );
 }
 
+/// A token of the real model on the RTL: all layers, with two value tiles in every head's cache.
+#[test]
+fn smollm2_decodes_in_lockstep() {
+    let path = match model_path() {
+        Ok(path) => path,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{error}");
+            eprintln!("SKIPPED, nothing was checked: {error}");
+            return;
+        }
+    };
+    let model = lampyris_import::open(path).expect("the model opens");
+    let text = recorded().perplexity.tokens;
+    let (token, prompt) = text[..34].split_last().expect("tokens");
+    let dir = compile_cached(&model, HwConfig::BASE, 64, KvFormat::Int4);
+    let bundle = &dir.bundle;
+    let mut device = Model::new(HwConfig::BASE, memory(bundle).unwrap()).unwrap();
+    let mut session = Session::new(bundle, &mut device, Limits::default()).unwrap();
+    session.feed(prompt, Want::Nothing).unwrap();
+    let features = Features {
+        assertions: true,
+        random_state: true,
+        ..Features::default()
+    };
+    let design = build(&default_rtl_root(), &HwConfig::BASE, features).unwrap();
+    let options = RtlOptions {
+        events: true,
+        ..RtlOptions::default()
+    };
+    let filled = device.memory().clone();
+    let rtl = RtlDevice::new(&design, HwConfig::BASE, filled.clone(), &options).unwrap();
+    let reference = Model::new(HwConfig::BASE, filled).unwrap();
+    let mut both = Lockstep::new(reference, rtl).unwrap();
+    let mut session = Session::resume(bundle, &mut both, Limits::default(), prompt.len()).unwrap();
+    let call = session.feed(&[*token], Want::Token).unwrap().remove(0);
+    assert!(call.next.is_some());
+}
+
 /// Tokens of the recorded text.
 const TOKENS: usize = 128;
 

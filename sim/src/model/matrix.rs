@@ -212,9 +212,7 @@ impl Machine {
         let known = !paired || (self.config.has_kv4() && (bits, p.sparsity) == (4, 0));
         match Sparsity::from_field(p.sparsity) {
             Some(sparsity)
-                if p.header <= HEADER_PAIRED
-                    && known
-                    && self.config.has_tiles(sparsity, bits) =>
+                if p.header <= HEADER_PAIRED && known && self.config.has_tiles(sparsity, bits) =>
             {
                 Ok(Format {
                     bits,
