@@ -189,7 +189,7 @@ fn sweep(
             config,
             context,
             schedule: Default::default(),
-            kv: Default::default(),
+            kv: args.target.kv_bits,
         };
         let plan = match lampyris_compiler::plan(model, &options) {
             Ok(plan) => plan,

@@ -310,6 +310,7 @@ mod tests {
             config: board.config,
             context: 64,
             schedule: Default::default(),
+            kv: Default::default(),
         };
         let text = Tokenization { json: "{}".into() };
         let target = folder.path().join("tiny");
