@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let configs = configurations(args, options.config)?;
     let mut points = sweep(args, &model, options.context, &configs)?;
     mark_best(&mut points);
-    points.sort_by(|a, b| a.resources.lut.cmp(&b.resources.lut));
+    points.sort_by_key(|p| p.resources.lut);
     if let Some(file) = &args.plot {
         plot::write(file, &model.spec().name, &points)?;
     }
