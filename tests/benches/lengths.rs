@@ -7,7 +7,7 @@
 //! and by straight lines between them.
 #![expect(clippy::print_stdout, reason = "the report is this program's result")]
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use lampyris_compiler::{Options, Plan, Schedule};
 use lampyris_flash::gguf::{Builder, Value};
