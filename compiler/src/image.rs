@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::{self, TileFormat};
-use crate::ring::Ring;
 use crate::kv::{KvFormat, Rotation};
+use crate::ring::Ring;
 use lampyris_import::Model;
 use lampyris_import::arch::LayerSpec;
 use lampyris_import::graph::Op;

@@ -166,6 +166,7 @@ fn with_cache(bundle: &Bundle) -> Result<Memory> {
             key_bytes,
             value_bytes,
             scale_bytes,
+            ..
         } = content.kind
         else {
             continue;

@@ -3,8 +3,8 @@
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
 use crate::effects::ActBlock;
 use lampyris_isa::format::{
-    BLOCK, CHUNK_BYTES, HEADER_BYTES, HEADER_PAIRED, HEADER_SCALES, LINE_WORDS, Sparsity, TILE_ROWS,
-    tile_bytes, unpack_code, unpack_paired,
+    BLOCK, CHUNK_BYTES, HEADER_BYTES, HEADER_PAIRED, HEADER_SCALES, LINE_WORDS, Sparsity,
+    TILE_ROWS, tile_bytes, unpack_code, unpack_paired,
 };
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{acc_to_f32, block_term};
