@@ -1,6 +1,7 @@
 //! What lies where in the memory of a compiled model, for monitors of its traffic.
 
 use crate::image::{FloatSource, Floats, Image, Item, Matrix, Run};
+use crate::kv::Rotation;
 use crate::lower::{CacheMap, DataMap};
 use lampyris_bundle::{Content, ContentKind, Role};
 
@@ -9,6 +10,7 @@ pub(crate) fn contents(image: &Image, data: &DataMap) -> Vec<Content> {
     let items = image.items.iter().map(|item| match item {
         Item::Matrix(matrix) => of_matrix(matrix, image),
         Item::Floats(floats) => of_floats(floats, image),
+        Item::Rotation(rotation) => of_rotation(rotation),
     });
     let caches = image.runs.iter().zip(&data.cache).map(of_cache);
     items.chain(caches).collect()
@@ -31,6 +33,19 @@ fn of_matrix(matrix: &Matrix, image: &Image) -> Content {
             bits: matrix.format.field_bits() as u8,
             sparsity: matrix.format.sparsity as u8,
             role,
+        },
+    }
+}
+
+fn of_rotation(rotation: &Rotation) -> Content {
+    Content {
+        name: format!("rotation.{}", rotation.dim),
+        base: rotation.addr,
+        bytes: rotation.bytes(),
+        kind: ContentKind::Matrix {
+            bits: rotation.bits as u8,
+            sparsity: 0,
+            role: Role::Product,
         },
     }
 }
@@ -63,6 +78,7 @@ fn of_cache((run, map): (&Run, &CacheMap)) -> Content {
             key_bytes: map.key_bytes,
             value_bytes: map.value_bytes,
             scale_bytes: map.scale_bytes,
+            bits: map.bits as u8,
         },
     }
 }

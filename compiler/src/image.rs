@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{self, TileFormat};
+use crate::kv::{KvFormat, Rotation};
 use crate::ring::Ring;
 use lampyris_import::Model;
 use lampyris_import::arch::LayerSpec;
@@ -9,6 +10,7 @@ use lampyris_import::graph::Op;
 use lampyris_import::source::TensorRef;
 use lampyris_isa::HwConfig;
 use lampyris_isa::format::{CHUNK_BYTES, Sparsity, TILE_ROWS, matrix_bytes, tiles};
+use std::collections::BTreeSet;
 
 /// Byte address of the constants; the program lies below.
 pub const WEIGHTS_BASE: u64 = 1 << 20;
@@ -90,6 +92,8 @@ pub enum Item {
     Matrix(Matrix),
     /// Vector or table.
     Floats(Floats),
+    /// Rotation of heads.
+    Rotation(Rotation),
 }
 
 /// A linear layer: matrix and bias.
@@ -159,6 +163,8 @@ pub struct Image {
     pub rope_high: Option<Floats>,
     /// Position table and its first row, if positions are learned.
     pub positions: Option<(Floats, usize)>,
+    /// Rotations of heads, one for each size, if the cache holds rotated heads.
+    pub rotations: Vec<Rotation>,
     /// Token embedding.
     pub embedding: Matrix,
     /// Layers.
@@ -183,9 +189,14 @@ impl Image {
     pub fn span(&self) -> usize {
         let matrices = self.items.iter().map(|item| match item {
             Item::Matrix(matrix) => matrix.format.sparsity.span(),
-            Item::Floats(_) => 1,
+            Item::Floats(_) | Item::Rotation(_) => 1,
         });
         matrices.max().unwrap_or(1)
+    }
+
+    /// The rotation of heads of `dim` elements, if heads are rotated.
+    pub fn rotation(&self, dim: usize) -> Option<&Rotation> {
+        self.rotations.iter().find(|r| r.dim == dim)
     }
 }
 
@@ -248,6 +259,24 @@ impl Builder<'_> {
         let floats = Floats { source, len, addr };
         self.items.push(Item::Floats(floats.clone()));
         floats
+    }
+
+    /// One rotation for each size of heads.
+    fn rotations(&mut self) -> Vec<Rotation> {
+        let layers = &self.model.spec().layers;
+        let dims: BTreeSet<_> = layers
+            .iter()
+            .flat_map(|l| [l.head_dim_k, l.head_dim_v])
+            .collect();
+        let bits = self.hw.weight_widths().next().unwrap_or(4);
+        let mut rotations = Vec::new();
+        for dim in dims {
+            let mut rotation = Rotation { dim, bits, addr: 0 };
+            rotation.addr = self.take(rotation.bytes());
+            self.items.push(Item::Rotation(rotation));
+            rotations.push(rotation);
+        }
+        rotations
     }
 
     fn op(&self, name: &str) -> Result<&Op> {
@@ -360,7 +389,13 @@ fn unexpected(name: &str, op: &Op) -> Error {
 ///
 /// # Errors
 /// A tensor cannot be read or needs tiles that the configuration lacks; a sparse embedding.
-pub fn plan(model: &Model, hw: &HwConfig, context: usize, ring: Option<&Ring>) -> Result<Image> {
+pub fn plan(
+    model: &Model,
+    hw: &HwConfig,
+    context: usize,
+    ring: Option<&Ring>,
+    kv: KvFormat,
+) -> Result<Image> {
     let spec = model.spec();
     let mut b = Builder {
         model,
@@ -396,6 +431,11 @@ pub fn plan(model: &Model, hw: &HwConfig, context: usize, ring: Option<&Ring>) -
         }
         _ => None,
     };
+    let rotations = if kv.is_rotated() {
+        b.rotations()
+    } else {
+        Vec::new()
+    };
     let runs = b.runs()?;
     let output_norm = b.norm("output_norm")?;
     let head_tensor = match b.op("output")? {
@@ -430,6 +470,7 @@ pub fn plan(model: &Model, hw: &HwConfig, context: usize, ring: Option<&Ring>) -
         rope,
         rope_high,
         positions,
+        rotations,
         embedding,
         runs,
         output_norm,

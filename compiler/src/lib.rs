@@ -11,6 +11,7 @@ pub mod buffers;
 pub mod error;
 pub mod format;
 pub mod image;
+pub mod kv;
 pub mod lower;
 pub mod mask;
 pub mod pack;
@@ -23,5 +24,6 @@ mod output;
 mod spill;
 
 pub use error::{Error, Result};
+pub use kv::KvFormat;
 pub use lampyris_bundle::{Mask, Schedule};
 pub use output::{Compiled, Options, Plan, Tokenization, Widened, compile, plan};

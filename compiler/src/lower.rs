@@ -13,10 +13,12 @@ mod linear;
 mod mask;
 mod norm;
 mod ring;
+mod rotate;
 
 use crate::buffers::{Buffers, Vector};
 use crate::error::{Error, Result};
 use crate::image::{Floats, Image, Run};
+use crate::kv::KvFormat;
 use crate::program::{Node, Region, UnitOp};
 use crate::ring::Ring;
 use lampyris_bundle::{Mask, Schedule};
@@ -188,15 +190,24 @@ pub struct CacheMap {
     pub value_stride: u64,
     /// Bytes of a layer.
     pub layer_bytes: u64,
+    /// Bits of a code.
+    pub bits: usize,
 }
 
 impl CacheMap {
-    /// Plans the cache of layers like `spec` for `context` positions.
-    pub fn new(base: u64, spec: &LayerSpec, hw: &HwConfig, context: usize) -> CacheMap {
+    /// Plans the cache of layers like `spec` for `context` positions with codes of `bits` bits.
+    pub fn new(
+        base: u64,
+        spec: &LayerSpec,
+        hw: &HwConfig,
+        context: usize,
+        bits: usize,
+    ) -> CacheMap {
         let groups = hw.row_groups(context);
         let blocks = context.div_ceil(BLOCK);
-        let value_stride = (blocks * hw.tile_bytes(8, false)) as u64;
-        let key_bytes = (groups * spec.head_dim_k.div_ceil(BLOCK) * hw.tile_bytes(8, true)) as u64;
+        let value_stride = (blocks * hw.tile_bytes(bits, false)) as u64;
+        let key_tiles = groups * spec.head_dim_k.div_ceil(BLOCK);
+        let key_bytes = (key_tiles * hw.tile_bytes(bits, true)) as u64;
         let value_bytes = value_stride * hw.row_groups(spec.head_dim_v) as u64;
         let scale_bytes = (context as u64 * 4).next_multiple_of(hw.chunk_bytes() as u64);
         let layer_bytes = (key_bytes + value_bytes + scale_bytes) * spec.n_kv_heads as u64;
@@ -207,6 +218,7 @@ impl CacheMap {
             scale_bytes,
             value_stride,
             layer_bytes,
+            bits,
         }
     }
 
@@ -267,6 +279,8 @@ pub struct Lowering<'a> {
     pub ring: Option<&'a Ring>,
     /// Which blocks of the cache tokens see; all if `None`.
     pub mask: Option<Mask>,
+    /// How keys and values are cached.
+    pub kv: KvFormat,
 }
 
 /// Emits one entry point.

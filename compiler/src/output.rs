@@ -5,6 +5,7 @@ use crate::contents::contents;
 use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{self, Image, Item, WEIGHTS_BASE};
+use crate::kv::KvFormat;
 use crate::lower::{CacheMap, DataMap, Lowering, Tokens};
 use crate::mask;
 use crate::pack::{self, Requantized};
@@ -35,6 +36,8 @@ pub struct Options {
     pub sinks: Option<usize>,
     /// Blocks of the cache that tokens see; all if `None`.
     pub mask: Option<Mask>,
+    /// How keys and values are cached.
+    pub kv: KvFormat,
 }
 
 impl Options {
@@ -46,6 +49,7 @@ impl Options {
             schedule: Schedule::default(),
             sinks: None,
             mask: None,
+            kv: KvFormat::default(),
         }
     }
 }
@@ -125,8 +129,8 @@ fn widened(model: &Model, image: &Image) -> Result<Vec<Widened>> {
     Ok(found)
 }
 
-fn data_map(model: &Model, hw: &HwConfig, image: &Image, context: usize) -> (DataMap, Vec<Region>) {
-    let spec = model.spec();
+fn data_map(model: &Model, image: &Image, options: &Options) -> (DataMap, Vec<Region>) {
+    let (spec, hw) = (model.spec(), &options.config);
     let page = |v: u64| v.next_multiple_of(4096);
     let weights = Region {
         kind: RegionKind::Weights,
@@ -148,7 +152,7 @@ fn data_map(model: &Model, hw: &HwConfig, image: &Image, context: usize) -> (Dat
     let mut next = kv_base;
     let mut cache = Vec::new();
     for run in &image.runs {
-        let map = CacheMap::new(next, &run.spec, hw, context);
+        let map = CacheMap::new(next, &run.spec, hw, options.context, options.kv.bits());
         next += map.layer_bytes * run.count as u64;
         cache.push(map);
     }
@@ -189,11 +193,18 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
             "the model was made for fewer positions; choose 1 to its context length (see `lampyris inspect`)",
         ));
     }
+    options.kv.check(spec, &options.config)?;
     let ring = options
         .sinks
         .map(|sinks| Ring::new(spec, options.context, sinks))
         .transpose()?;
-    let image = image::plan(model, &options.config, options.context, ring.as_ref())?;
+    let image = image::plan(
+        model,
+        &options.config,
+        options.context,
+        ring.as_ref(),
+        options.kv,
+    )?;
     if let Some(mask) = options.mask {
         mask::check(mask, &options.config, ring.is_some(), options.schedule)?;
     }
@@ -205,7 +216,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
     if let Some(ring) = &ring {
         ring.check(buffers.tokens as usize)?;
     }
-    let (data, mut regions) = data_map(model, &options.config, &image, options.context);
+    let (data, mut regions) = data_map(model, &image, options);
     let activations = activations(&regions, &buffers);
     if options.schedule == Schedule::Spilled {
         regions.push(activations);
@@ -219,6 +230,7 @@ pub fn plan(model: &Model, options: &Options) -> Result<Plan> {
         schedule: options.schedule,
         ring: ring.as_ref(),
         mask: options.mask,
+        kv: options.kv,
     };
     lowering.check()?;
     let mut code = Code::default();
@@ -347,6 +359,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         },
         entries: plan.entries.clone(),
         schedule: options.schedule,
+        kv_bits: options.kv.bits() as u32,
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
         ring: plan.ring,

@@ -4,12 +4,15 @@
 use crate::error::{Error, Result};
 use crate::format::stored;
 use crate::image::{FloatSource, Floats, Image, Item, Matrix, WEIGHTS_BASE};
+use crate::kv::Rotation;
 use half::f16;
 use lampyris_bundle::writer::FileWriter;
 use lampyris_flash::TensorView;
 use lampyris_flash::block::SparseBlock;
 use lampyris_import::Model;
-use lampyris_isa::format::{BLOCK, CHUNK_BYTES, HEADER_BYTES, Sparsity, TILE_ROWS, pack_code};
+use lampyris_isa::format::{
+    BLOCK, CHUNK_BYTES, HEADER_BYTES, Sparsity, TILE_ROWS, pack_code, tile_bytes,
+};
 
 /// What re-quantization did to a tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +41,7 @@ pub fn write(
         let addr = match item {
             Item::Matrix(m) => m.addr,
             Item::Floats(f) => f.addr,
+            Item::Rotation(r) => r.addr,
         };
         debug_assert_eq!(WEIGHTS_BASE + out.position(), addr);
         match item {
@@ -46,6 +50,7 @@ pub fn write(
                 model.file().release(&matrix.tensor.name);
             }
             Item::Floats(floats) => write_floats(model, floats, out)?,
+            Item::Rotation(rotation) => write_rotation(rotation, out)?,
         }
         pad(out, image.chunk_bytes())?;
         progress(out.position());
@@ -86,6 +91,29 @@ fn write_floats(model: &Model, floats: &Floats, out: &mut FileWriter) -> Result<
             Ok(())
         }
     }
+}
+
+/// Code 0 stands for minus the magnitude, which is the minimum, and code 1 for plus.
+fn write_rotation(rotation: &Rotation, out: &mut FileWriter) -> Result<()> {
+    let magnitude = rotation.magnitude();
+    let (scale, min) = (f16::from_f64(2.0 * magnitude), f16::from_f64(-magnitude));
+    let tile_len = tile_bytes(rotation.bits, true);
+    for first in (0..rotation.dim).step_by(TILE_ROWS) {
+        for column in (0..rotation.dim).step_by(BLOCK) {
+            let mut tile = vec![0; tile_len];
+            for r in 0..TILE_ROWS {
+                let code = |j| i16::from(Rotation::is_positive(first + r, column + j));
+                let cell = Cell {
+                    codes: std::array::from_fn(code),
+                    scale: scale.to_bits(),
+                    min: min.to_bits(),
+                };
+                put(&mut tile, rotation.bits, r, &cell);
+            }
+            out.write(&tile)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_values(values: &[f32], out: &mut FileWriter) -> Result<()> {

@@ -213,6 +213,7 @@ module datapath
   st_unit #(
       .AxiBits   (AxiBits),
       .Channels  (Channels),
+      .Kv4       (MacRows >= 2),
       .SfuLanes  (SfuLanes),
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks)
@@ -295,7 +296,8 @@ module datapath
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks),
       .WeightBits(WeightBits),
-      .Sparsity  (Sparsity)
+      .Sparsity  (Sparsity),
+      .Kv4       (MacRows >= 2)
   ) u_sfu (
       .clk_i,
       .rst_ni,

@@ -9,6 +9,7 @@
 module st_unit #(
     parameter int unsigned AxiBits    = 256,
     parameter int unsigned Channels   = 1,
+    parameter bit          Kv4        = 1'b1,  // codes of 4 bits in st.k and st.t
     parameter int unsigned SfuLanes   = 8,
     parameter int unsigned VmemWords  = 131072,
     parameter int unsigned XbufBlocks = 4096
@@ -65,7 +66,7 @@ module st_unit #(
   // ------------------------------------------------------------------ operands and checks
   lampyris_isa_pkg::stv_t insn_v;
   lampyris_isa_pkg::stt_t insn_t;
-  logic vector_q, column_q, empty, bad, accept, unused_desc;
+  logic vector_q, column_q, nibbles_q, empty, bad, illegal, accept, unused_desc;
   logic [31:0] seq_q, stride_q;
   logic [39:0] addr_q, count_q, src_q;
   logic [RowW-1:0] row_q;
@@ -81,6 +82,7 @@ module st_unit #(
     if (accept) begin
       vector_q <= insn_v.opcode == lampyris_isa_pkg::OpStV;
       column_q <= insn_v.opcode == lampyris_isa_pkg::OpStT;
+      nibbles_q <= insn_v.opcode != lampyris_isa_pkg::OpStV && insn_t.nibbles;
       seq_q    <= desc_i.seq;
       addr_q   <= desc_i.rval[0] + desc_i.rval[1] + insn_v.addr;
       row_q    <= desc_i.rval[2][RowW-1:0];
@@ -99,6 +101,7 @@ module st_unit #(
   always_comb begin
     space = vector_q ? 40'(VmemWords) : 40'(XbufBlocks);
     empty = count_q == 0;
+    illegal = nibbles_q && !Kv4;
     bad   = vector_q ? |addr_q[1:0] : |{addr_q[ChunkLog2-1:0], stride_q[ChunkLog2-1:0]};
     if (count_q > space || src_q > space || 20'(count_q[18:0]) + 20'(src_q[18:0]) > 20'(space)) begin
       bad = 1'b1;
@@ -147,7 +150,7 @@ module st_unit #(
   logic [AxiBits/8-1:0] vec_strb, blk_strb;
   logic [39:0] blk_addr;
 
-  assign start = state_q == StCheck && !empty && !bad && !clr_i;
+  assign start = state_q == StCheck && !illegal && !empty && !bad && !clr_i;
 
   st_vector #(
       .AxiBits(AxiBits),
@@ -177,6 +180,7 @@ module st_unit #(
   st_block #(
       .AxiBits(AxiBits),
       .Channels(Channels),
+      .Kv4(Kv4),
       .XbufBlocks(XbufBlocks)
   ) u_block (
       .clk_i,
@@ -184,6 +188,7 @@ module st_unit #(
       .clr_i,
       .start_i(start && !vector_q),
       .column_i(column_q),
+      .nibbles_i(nibbles_q),
       .addr_i(addr_q),
       .stride_i(stride_q),
       .row_i(row_q),
@@ -282,7 +287,10 @@ module st_unit #(
     end else begin
       unique case (state_q)
         StIdle:   if (accept) state_q <= StCheck;
-        StCheck:  state_q <= empty ? StWait : bad ? StError : vector_q ? StBurst : StBlocks;
+        StCheck: begin
+          if (illegal) state_q <= StError;
+          else state_q <= empty ? StWait : bad ? StError : vector_q ? StBurst : StBlocks;
+        end
         StBurst:  state_q <= StIssue;
         StIssue:  if (issue_v) state_q <= StData;
         StData:   if (vec_done) state_q <= left_q == 0 ? StWait : StBurst;
@@ -297,8 +305,11 @@ module st_unit #(
   assign done_o      = state_q == StWait && idle;
   assign done_seq_o  = seq_q;
   assign busy_o      = (state_q != StIdle && state_q != StError) || flush_q;
-  assign err_valid_o = fail || (state_q == StCheck && !empty && bad);
-  assign err_code_o  = fail ? lampyris_isa_pkg::ErrMemory : lampyris_isa_pkg::ErrAddress;
+  assign err_valid_o = fail || (state_q == StCheck && (illegal || (!empty && bad)));
+  always_comb begin
+    if (fail) err_code_o = lampyris_isa_pkg::ErrMemory;
+    else err_code_o = illegal ? lampyris_isa_pkg::ErrIllegal : lampyris_isa_pkg::ErrAddress;
+  end
 endmodule
 
 `default_nettype wire

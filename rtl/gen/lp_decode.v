@@ -72,12 +72,12 @@ module lp_decode(insn_i,legal_o,unit_o,sys_halt_o,sys_fence_o,sys_alu_o,sys_loop
     localparam  table_reserved_8 = 256'hffffffffffffffff00000000fffff0000000000000000000ffffffff80000000;
     localparam  table_reserved_9 = 256'hffffffffffffffff00000000c00000000000000000000000fffffff000000000;
     localparam  table_reserved_10 = 256'hffffffffffffffffffffffffc0000fff0000000000000000fffffff000000000;
-    localparam  table_reserved_11 = 256'hfffffffffffffffffffffffffc000fffffff000000000000fffffff000000000;
-    localparam  table_reserved_12 = 256'hffffffffffffffff00000000fc000fffffff000000000000fffffff000000000;
+    localparam  table_reserved_11 = 256'hfffffffffffffffffffffffffc000ffffffe000000000000fffffff000000000;
+    localparam  table_reserved_12 = 256'hffffffffffffffff00000000fc000ffffffe000000000000fffffff000000000;
     localparam  table_reserved_13 = 256'hfffffffffffffffffffff800000000000000000000000000fffffe0000000000;
     localparam  table_reserved_14 = 256'hfffffffffffffffffffff803f0000000ffffc0000fffc000fffffff000000000;
     localparam  table_reserved_15 = 256'hff80000000000000;
-    localparam  table_reserved_16 = 256'hfffffffffffc0000ffffffff00000000003fc00000000000fff0fe007c000000;
+    localparam  table_reserved_16 = 256'hfffffffffffc0000ffffffff00000000003fc00000000000ffe0fe007c000000;
     localparam  table_reserved_17 = 256'hffffffffffffffffffffffc3ffffff000000000000000000ffffffff83e00000;
     localparam  op_halt = 8'h1;
     localparam  op_fence = 8'h2;

@@ -13,7 +13,8 @@ module mm_check #(
     parameter int unsigned VmemWords  = 131072,
     parameter int unsigned XbufBlocks = 4096,
     parameter int unsigned WeightBits = 380,
-    parameter int unsigned Sparsity   = 2
+    parameter int unsigned Sparsity   = 2,
+    parameter bit          Kv4        = 1'b1  // paired rows of 4-bit codes
 ) (
     input  wire logic                                   clk_i,
     input  wire logic                                   accept_i,
@@ -22,6 +23,7 @@ module mm_check #(
     output logic [3:0]                                  width_o,     // of a field: code and index
     output logic [1:0]                                  sparsity_o,
     output logic                                        header_o,
+    output logic                                        paired_o,
     output logic [$clog2(XbufBlocks)-1:0]               x_o,
     output logic [$clog2(XbufBlocks)-1:0]               xstride_o,
     output logic [$clog2(XbufBlocks):0]                 kblocks_o,
@@ -75,6 +77,7 @@ module mm_check #(
   assign sparsity_o    = Sparsity == 0 ? 2'd0 : sparsity_q[1:0];
   assign width_o       = bits_q + {1'b0, sparsity_o, 1'b0};
   assign header_o      = header_q == 2'd0;
+  assign paired_o      = Kv4 && header_q == 2'd2;
   assign x_o           = x_q[XaW-1:0];
   assign xstride_o     = XaW'(xstride_q);
   assign kblocks_o     = kblocks_q[XaW:0];
@@ -114,7 +117,8 @@ module mm_check #(
     yspan_q   <= token_last_o * ystride_q;
     xend_q    <= 16'(x_q[14:0]) + 16'(kblocks_q[14:0]);
     yend_q    <= 20'(y_q[18:0]) + (20'(groups_q[14:0]) << $clog2(16 * Channels));
-    illegal_q <= !known(bits_q, sparsity_q) || header_q > 2'd1;
+    illegal_q <= !known(bits_q, sparsity_q) || header_q == 2'd3
+        || (header_q == 2'd2 && (!Kv4 || bits_q != 4'd4 || sparsity_q != 3'd0));
     operand_q <= tokens_q == 0 || tokens_q > 40'(MaxTokens) || kblocks_q == 0
         || (low & span_mask) != 2'b00;
     far_q     <= x_q > 40'(XbufBlocks) || kblocks_q > 40'(XbufBlocks)

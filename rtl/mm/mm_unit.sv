@@ -83,7 +83,7 @@ module mm_unit #(
   // ------------------------------------------------------------------ instruction
   logic [3:0] width;
   logic [1:0] sparsity;
-  logic header;
+  logic header, paired;
   logic [XaW-1:0] x, xstride;
   logic [XaW:0] kblocks;
   logic [GroupW-1:0] groups;
@@ -97,7 +97,8 @@ module mm_unit #(
       .VmemWords(VmemWords),
       .XbufBlocks(XbufBlocks),
       .WeightBits(WeightBits),
-      .Sparsity(Sparsity)
+      .Sparsity(Sparsity),
+      .Kv4(MacRows >= 2)
   ) u_check (
       .clk_i,
       .accept_i(accept),
@@ -106,6 +107,7 @@ module mm_unit #(
       .width_o(width),
       .sparsity_o(sparsity),
       .header_o(header),
+      .paired_o(paired),
       .x_o(x),
       .xstride_o(xstride),
       .kblocks_o(kblocks),
@@ -183,6 +185,7 @@ module mm_unit #(
         .start_i(start),
         .run_i(state_q == StRun),
         .header_i(header),
+        .paired_i(paired),
         .width_i(width),
         .sparsity_i(sparsity),
         .kblocks_i(kblocks),

@@ -23,6 +23,7 @@ module mm_unpack #(
     input  wire logic                           start_i,     // new instruction: next beat starts a tile
     input  wire logic                           run_i,       // an instruction executes
     input  wire logic                           header_i,    // tiles have a header
+    input  wire logic                           paired_i,    // two rows share bytes (4-bit codes)
     input  wire logic [3:0]                     width_i,     // bits of a field
     input  wire logic [1:0]                     sparsity_i,
     input  wire logic [KblocksW-1:0]            kblocks_i,
@@ -225,6 +226,11 @@ module mm_unpack #(
   end
 
   // ------------------------------------------------------------------ fields of the next step
+  if (MacRows < 2) begin : gen_no_pairs_of_rows
+    logic unused_paired;
+    assign unused_paired = paired_i;
+  end
+
   logic [8:2][MacRows-1:0][31:0][7:0] codes;
   logic [8:2][MacRows-1:0][31:0][3:0] indices;
 
@@ -267,8 +273,17 @@ module mm_unpack #(
             assign code4  = '0;
             assign index4 = '0;
           end
+          logic [7:0] dense;
+          if (b == 4 && MacRows >= 2) begin : gen_paired
+            // A byte holds column j of an even row and of the row after it, each plus 8.
+            logic [3:0] half;
+            assign half  = raw[256*(r/2)+8*j+4*(r%2)+:4];
+            assign dense = paired_i ? {{5{!half[3]}}, half[2:0]} : 8'(field);
+          end else begin : gen_not_paired
+            assign dense = 8'(field);
+          end
           assign codes[b][r][j] = Sparsity >= 2 && sparsity_i == 2'd2 ? code4 :
-              Sparsity >= 1 && sparsity_i == 2'd1 ? code2 : 8'(field);
+              Sparsity >= 1 && sparsity_i == 2'd1 ? code2 : dense;
           assign indices[b][r][j] = Sparsity >= 2 && sparsity_i == 2'd2 ? index4 :
               Sparsity >= 1 && sparsity_i == 2'd1 ? index2 : 4'd0;
         end

@@ -1,4 +1,4 @@
-// Purpose: rounds scaled elements to 8-bit codes and assembles activation blocks.
+// Purpose: rounds scaled elements to codes of 8 or 4 bits and assembles activation blocks.
 // Latency: the block is written 3 cycles after its last line.
 // Throughput: one line a cycle.
 // Back-pressure: none; the activation buffer always accepts.
@@ -15,6 +15,7 @@ module sfu_codes
     input  wire logic                      clk_i,
     input  wire logic                      rst_ni,
     input  wire logic                      clr_i,
+    input  wire logic                      nibbles_i,   // holds while blocks are under way
     input  wire logic                      valid_i,
     input  wire logic [SfuLanes-1:0][31:0] w_i,
     input  wire logic                      last_i,
@@ -27,8 +28,8 @@ module sfu_codes
 );
   localparam int unsigned LineBits = 8 * SfuLanes;
 
-  // num::quantize after the product: to nearest even, at most 127 in magnitude, NaN gives 0. The
-  // first half moves the point.
+  // num::quantize after the product: to nearest even, at most 127 in magnitude (or -8 to 7), NaN
+  // gives 0. The first half moves the point.
   typedef struct packed {
     logic       sign;
     logic       zero;
@@ -51,11 +52,12 @@ module sfu_codes
     return f;
   endfunction
 
-  function automatic logic [7:0] to_code(fixed_t f);
-    logic [7:0] magnitude;
+  function automatic logic [7:0] to_code(fixed_t f, logic nibbles);
+    logic [7:0] magnitude, most;
     magnitude = f.whole + 8'(f.half && (f.whole[0] || f.rest));
+    most = !nibbles ? 8'd127 : f.sign ? 8'd8 : 8'd7;
     if (f.zero) magnitude = '0;
-    else if (f.beyond || magnitude[7]) magnitude = 8'd127;
+    else if (f.beyond || magnitude > most) magnitude = most;
     return f.sign ? ~magnitude + 8'd1 : magnitude;
   endfunction
 
@@ -100,7 +102,7 @@ module sfu_codes
       last_q  <= fixed_last_q;
       block_q <= fixed_block_q;
       scale_q <= fixed_scale_q;
-      for (int unsigned i = 0; i < SfuLanes; i++) codes_q[i] <= to_code(fixed_q[i]);
+      for (int unsigned i = 0; i < SfuLanes; i++) codes_q[i] <= to_code(fixed_q[i], nibbles_i);
     end
     if (valid_q) begin
       // The first line moves down to code 0 as the others follow.

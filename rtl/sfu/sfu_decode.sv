@@ -11,7 +11,8 @@ module sfu_decode
     parameter int unsigned VmemWords  = 131072,
     parameter int unsigned XbufBlocks = 4096,
     parameter int unsigned WeightBits = 380,
-    parameter int unsigned Sparsity   = 2
+    parameter int unsigned Sparsity   = 2,
+    parameter bit          Kv4        = 1'b1
 ) (
     input  wire logic                 clk_i,
     input  wire logic                 accept_i,
@@ -71,7 +72,8 @@ module sfu_decode
     end else begin
       wide.bad_code = (wide.is_vop && vop.func > FuncRelu) ||
                       (wide.is_quant && ((quant.group == GroupTwo && Sparsity < 1) ||
-                                         (quant.group == GroupFour && Sparsity < 2)));
+                                         (quant.group == GroupFour && Sparsity < 2) ||
+                                         (quant.nibbles && !Kv4)));
       wide.a        = desc_i.rval[0] + 40'(vop.a);
       wide.b        = desc_i.rval[1] + (wide.is_quant ? 40'(quant.x) : 40'(vop.b));
       wide.d        = desc_i.rval[2] + 40'(vop.d);
@@ -107,6 +109,7 @@ module sfu_decode
       op.group     = Sparsity == 0 ? {1'b0, quant.group[0]} : quant.group;
       op.f16_range = quant.f16_range;
       op.scale_out = quant.scale_out;
+      op.nibbles   = Kv4 && quant.nibbles;
       op.red_addr  = quant.scale_addr;
       op.bstride   = 16'(quant.xstride);
     end else begin

@@ -39,6 +39,7 @@ package sfu_pkg;
     logic [1:0]  group;
     logic        f16_range;
     logic        scale_out;
+    logic        nibbles;
     logic [3:0]  bits;
     logic [31:0] s1;
     logic [17:0] s2;

@@ -155,6 +155,7 @@ module sfu_quant
       .rst_ni,
       .clr_i,
       .f16_range_i(op_i.f16_range),
+      .nibbles_i  (op_i.nibbles),
       .valid_i    (tag_look_q),
       .last_i     (tag_end_q),
       .mask_i     (tag_mask_q),

@@ -1,5 +1,5 @@
 // Purpose: largest magnitude of the lines of a block or row, the scale of the codes
-//          (num::ActScale::for_amax) and its inverse.
+//          (num::ActScale::for_amax, for_nibbles) and its inverse.
 // Latency: 8 cycles from the last line to the scale.
 // Throughput: one line a cycle.
 // Back-pressure: none; at most two scales wait, the reader sees to that.
@@ -15,6 +15,7 @@ module sfu_scale
     input  wire logic                      rst_ni,
     input  wire logic                      clr_i,
     input  wire logic                      f16_range_i,
+    input  wire logic                      nibbles_i,
     input  wire logic                      valid_i,
     input  wire logic                      last_i,
     input  wire logic [SfuLanes-1:0]       mask_i,
@@ -25,8 +26,9 @@ module sfu_scale
     output logic [31:0]                    inverse_o
 );
   localparam int unsigned Pairs = SfuLanes / 2;
-  // 1/127 rounded to f32.
+  // 1/127 and 1/7.5 rounded to f32.
   localparam logic [31:0] Inverse127 = 32'h3c01_0204;
+  localparam logic [31:0] Inverse7Point5 = 32'h3e08_8889;
 
   // ------------------------------------------------------------------ magnitudes
   // num::amax_magnitude
@@ -90,7 +92,7 @@ module sfu_scale
       .clk_i,
       .en_i    ({mul_q[1:0], done_q}),
       .a_i     ({1'b0, max_q}),
-      .b_i     (Inverse127),
+      .b_i     (nibbles_i ? Inverse7Point5 : Inverse127),
       .result_o(scaled)
   );
 
@@ -105,12 +107,12 @@ module sfu_scale
   end
 
   // Rounds up to 8 significant bits and clamps the exponent.
-  function automatic scale_t to_scale(logic [30:0] t, logic f16_range);
+  function automatic scale_t to_scale(logic [30:0] t, logic f16_range, logic nibbles);
     logic [15:0]       kept;  // exponent above significand; a carry moves up as it must
     logic signed [9:0] exponent;
     logic [5:0]        lowest, highest;
     lowest   = f16_range ? 6'd17 : 6'd0;
-    highest  = f16_range ? 6'd46 : 6'd47;
+    highest  = !f16_range ? 6'd47 : nibbles ? 6'd43 : 6'd46;
     kept     = {1'b0, t[30:16]} + 16'(t[15:0] != '0);
     exponent = $signed({1'b0, kept[15:7]}) - 10'sd96;
     if (t[30:23] == '0 || exponent < $signed({4'd0, lowest})) begin
@@ -121,7 +123,7 @@ module sfu_scale
   endfunction
 
   always_ff @(posedge clk_i) begin
-    if (mul_q[2]) scale_q <= to_scale(scaled[30:0], f16_range_i);
+    if (mul_q[2]) scale_q <= to_scale(scaled[30:0], f16_range_i, nibbles_i);
   end
 
   // num::ActScale::inverse: a power of two times the table's 128 / significand.

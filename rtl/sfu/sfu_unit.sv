@@ -16,6 +16,7 @@ module sfu_unit
     parameter int unsigned XbufBlocks = 4096,
     parameter int unsigned WeightBits = 380,
     parameter int unsigned Sparsity   = 2,
+    parameter bit          Kv4        = 1'b1,  // codes of 4 bits in quant
     localparam int unsigned LineAw    = $clog2(VmemWords / SfuLanes),
     localparam int unsigned XaW       = $clog2(XbufBlocks)
 ) (
@@ -76,7 +77,8 @@ module sfu_unit
       .VmemWords (VmemWords),
       .XbufBlocks(XbufBlocks),
       .WeightBits(WeightBits),
-      .Sparsity  (Sparsity)
+      .Sparsity  (Sparsity),
+      .Kv4       (Kv4)
   ) u_decode (
       .clk_i,
       .accept_i  (accept),
@@ -292,6 +294,7 @@ module sfu_unit
       .clk_i,
       .rst_ni,
       .clr_i,
+      .nibbles_i(op.nibbles),
       .valid_i(out_valid && is_quant),
       .w_i    (out_w),
       .last_i (out_meta.last),

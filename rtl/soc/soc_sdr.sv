@@ -20,6 +20,7 @@ module soc_sdr #(
     parameter int unsigned WeightBits      = 272,
     parameter int unsigned Sparsity        = 0,
     parameter int unsigned MulPack         = 0,
+    parameter int unsigned Channels        = 1,
     parameter int unsigned ConfigHash      = 0,
     parameter int unsigned ClockKhz        = 50000,
     parameter int unsigned ClocksPerBit    = 4267,
@@ -209,6 +210,7 @@ module soc_sdr #(
       .WeightBits(WeightBits),
       .Sparsity(Sparsity),
       .MulPack(MulPack),
+      .Channels(Channels),
       .ConfigHash(ConfigHash)
   ) u_accel (
       .ap_clk  (clk_i),

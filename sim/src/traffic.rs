@@ -231,11 +231,12 @@ fn of_content(content: &Content, hw: &HwConfig) -> Span {
             key_bytes,
             value_bytes,
             scale_bytes,
+            bits,
         } => Parts::Heads {
             keys: key_bytes,
             values: value_bytes,
             all: key_bytes + value_bytes + scale_bytes,
-            tile: hw.tile_bytes(8, true) as u64,
+            tile: hw.tile_bytes(bits.into(), true) as u64,
             header,
         },
     };
@@ -306,14 +307,7 @@ impl Monitor {
                 all,
                 tile,
                 header,
-            } => {
-                let offset = offset % all;
-                let of_keys = offset < keys && offset % tile >= header;
-                match of_keys || (keys..keys + values).contains(&offset) {
-                    true => Class::KvCodes,
-                    false => Class::KvScales,
-                }
-            }
+            } => of_head(offset % all, (keys, values), (tile, header)),
             Parts::Tiles {
                 tile,
                 header,
@@ -342,6 +336,14 @@ impl Monitor {
             }
         }
         traffic
+    }
+}
+
+fn of_head(offset: u64, (keys, values): (u64, u64), (tile, header): (u64, u64)) -> Class {
+    let of_keys = offset < keys && offset % tile >= header;
+    match of_keys || (keys..keys + values).contains(&offset) {
+        true => Class::KvCodes,
+        false => Class::KvScales,
     }
 }
 

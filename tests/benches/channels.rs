@@ -167,6 +167,7 @@ fn with_cache(bundle: &Bundle) -> Result<Memory> {
             key_bytes,
             value_bytes,
             scale_bytes,
+            ..
         } = content.kind
         else {
             continue;

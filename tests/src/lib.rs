@@ -14,7 +14,7 @@ pub mod smollm2;
 pub mod synth;
 
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Schedule, Tokenization};
+use lampyris_compiler::{KvFormat, Options, Schedule, Tokenization};
 use lampyris_import::Model;
 use lampyris_import::saved::TextTools;
 use lampyris_isa::HwConfig;
@@ -36,7 +36,7 @@ pub fn compile(model: &Model, config: HwConfig, context: usize) -> CompiledDir {
     let json = TextTools::from_model_file(model.file())
         .and_then(|t| t.to_json())
         .expect("tokenizer");
-    compile_with_text(model, config, context, Schedule::Fused, json)
+    compile_with(model, &Options::new(config, context), json)
 }
 
 /// The same where text plays no part: the directory just carries an empty document.
@@ -57,21 +57,28 @@ pub fn compile_scheduled(
     context: usize,
     schedule: Schedule,
 ) -> CompiledDir {
-    compile_with_text(model, config, context, schedule, "{}".into())
-}
-
-fn compile_with_text(
-    model: &Model,
-    config: HwConfig,
-    context: usize,
-    schedule: Schedule,
-    json: String,
-) -> CompiledDir {
     let options = Options {
         schedule,
         ..Options::new(config, context)
     };
-    compile_with(model, &options, json)
+    compile_with(model, &options, "{}".into())
+}
+
+/// The same with a form of the KV cache of choice.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile_cached(
+    model: &Model,
+    config: HwConfig,
+    context: usize,
+    kv: KvFormat,
+) -> CompiledDir {
+    let options = Options {
+        kv,
+        ..Options::new(config, context)
+    };
+    compile_with(model, &options, "{}".into())
 }
 
 /// The same with options of choice and a serialised tokenizer.

@@ -21,20 +21,24 @@ const LIMITS: Limits = Limits {
 };
 
 /// Correct instructions to start from, one or more for each opcode of a unit.
-const CORRECT: [&str; 15] = [
+const CORRECT: [&str; 19] = [
     "ld.w addr=0x400 count=3 rows=2 stride=128",
     "ld.v addr=0x404 count=9 rows=3 stride=40 dst=77",
     "st.v addr=0x2004 count=21 src=100",
     "st.k addr=0x3000 blocks=2 src=5",
     "st.t addr=0x3000 blocks=2 src=5 stride=512",
+    "st.k addr=0x3000 blocks=2 src=5 nibbles=1",
+    "st.t addr=0x3000 blocks=2 src=5 stride=256 nibbles=1",
     "mm x=3 xstride=4 y=64 ystride=32 kblocks=4 groups=2 tokens=2 bits=4",
     "mm x=4 xstride=2 y=64 ystride=32 kblocks=4 groups=2 tokens=2 bits=4 sparsity=1",
     "mv x=3 y=64 kblocks=4 groups=2 bits=8 header=1",
+    "mv x=3 y=64 kblocks=4 groups=2 bits=4 header=2",
     "mv x=2 y=64 kblocks=4 groups=2 bits=6 sparsity=1",
     "vop a=8 b=256 d=512 n=40 rows=3 astride=48 bstride=48 dstride=48 mul=1 add=3 write=1 red=3 s2=900 red_addr=1000",
     "vop a=8 d=512 n=40 rows=3 astride=48 dstride=48 mul=2 add=2 s1_mem=1 s1_row=1 s1=99 write=1 red=1 red_addr=1000",
     "quant a=8 x=2 xstride=3 n=70 rows=3 astride=80 scale_out=1 scale_addr=900",
     "quant a=8 x=2 xstride=3 n=70 rows=3 astride=80 group=2",
+    "quant a=8 x=2 xstride=3 n=70 rows=3 astride=80 f16_range=1 nibbles=1",
     "deq a=8 scales=300 d=512 n=64 bits=4",
     "deq a=8 scales=300 d=512 n=64 bits=6",
 ];
@@ -180,7 +184,7 @@ fn wild_operands_raise_the_same_error() {
     use Unit::{Ld, Mm, Sfu, St};
     for (code, units) in [
         (0, &[Ld, St, Mm, Sfu][..]),
-        (1, &[Mm, Sfu]),
+        (1, &[St, Mm, Sfu]),
         (3, &[Ld, St, Mm, Sfu]),
         (4, &[Ld, St]),
         (5, &[Mm, Sfu]),

@@ -2,7 +2,7 @@
 //! without; model and RTL agree; the counters show that what is hidden costs nothing.
 
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Mask, Options, Schedule};
+use lampyris_compiler::{KvFormat, Mask, Options, Schedule};
 use lampyris_import::Model as Imported;
 use lampyris_isa::HwConfig;
 use lampyris_runtime::Reference;
@@ -159,13 +159,17 @@ fn a_mask_that_hides_nothing_changes_no_bit() {
     let model = tiny();
     let text = text(&model, CONTEXT);
     let cuts = [50, 51, 100, 130, 250, 251, 300, CONTEXT];
-    for config in [HwConfig::BASE, HwConfig::SMALL] {
+    for (config, kv) in [
+        (HwConfig::BASE, KvFormat::Int8),
+        (HwConfig::SMALL, KvFormat::Int8),
+        (HwConfig::BASE, KvFormat::Int4),
+    ] {
         let run = |mask| {
-            bits(&logits(
-                &compiled(&model, &masked(config, mask)).bundle,
-                &text,
-                &cuts,
-            ))
+            let options = Options {
+                kv,
+                ..masked(config, mask)
+            };
+            bits(&logits(&compiled(&model, &options).bundle, &text, &cuts))
         };
         let plain = run(None);
         // Together they always hold all blocks, and the border of the runs is anywhere.

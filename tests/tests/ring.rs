@@ -3,7 +3,7 @@
 //! agree; what cannot be done is refused.
 
 use lampyris_bundle::Bundle;
-use lampyris_compiler::{Options, Schedule};
+use lampyris_compiler::{KvFormat, Options, Schedule};
 use lampyris_import::Model as Imported;
 use lampyris_isa::HwConfig;
 use lampyris_runtime::engine::{self, Engine};
@@ -71,7 +71,12 @@ fn parts(text: &[u32], first: usize) -> Vec<&[u32]> {
 
 #[test]
 fn within_the_cache_a_ring_gives_the_same_bits() {
-    for (model, sinks) in [(tiny(), 4), (tiny(), 0), (qwen2(), 17)] {
+    for (model, sinks, kv) in [
+        (tiny(), 4, KvFormat::Int8),
+        (tiny(), 0, KvFormat::Int8),
+        (qwen2(), 17, KvFormat::Int8),
+        (tiny(), 4, KvFormat::Int4),
+    ] {
         let text = text(&model, CONTEXT);
         let run = |options: &Options| {
             let dir = compiled(&model, options);
@@ -81,10 +86,41 @@ fn within_the_cache_a_ring_gives_the_same_bits() {
                 &parts(&text, 19),
             ))
         };
-        let plain = run(&Options::new(HwConfig::BASE, CONTEXT));
-        let found = run(&ring(HwConfig::BASE, CONTEXT, sinks));
+        let plain = Options::new(HwConfig::BASE, CONTEXT);
+        let plain = run(&Options { kv, ..plain });
+        let ring = ring(HwConfig::BASE, CONTEXT, sinks);
+        let found = run(&Options { kv, ..ring });
         assert!(found == plain, "{sinks} sinks");
     }
+}
+
+#[test]
+fn a_ring_of_four_bits_errs_no_more_past_the_cache_than_within() {
+    let model = tiny();
+    let text = text(&model, LENGTH);
+    let expected = expected(CONTEXT, 4, &text);
+    let options = Options {
+        kv: KvFormat::Int4,
+        ..ring(HwConfig::BASE, CONTEXT, 4)
+    };
+    let dir = compiled(&model, &options);
+    let found = logits(
+        &dir.bundle,
+        &mut checked_model(&dir.bundle),
+        &parts(&text, 1),
+    );
+    let errors: Vec<f64> = found
+        .iter()
+        .zip(&expected)
+        .map(|(f, e)| error(f, e))
+        .collect();
+    let mean = |errors: &[f64]| errors.iter().sum::<f64>() / errors.len() as f64;
+    let (within, past) = (mean(&errors[..CONTEXT]), mean(&errors[CONTEXT..]));
+    eprintln!("errors: {within} within the cache, {past} past it");
+    assert!(
+        past < 1.25 * within,
+        "{within} within the cache, {past} past it"
+    );
 }
 
 /// Logits of the engine for CPUs after each token.

@@ -15,6 +15,8 @@ enum Bench {
     Accelerator,
     /// Perplexity, top-1 agreement and continuations against llama.cpp and the f32 reference
     Accuracy,
+    /// Perplexity and top-1 agreement with f32 after each step: 4-bit cache, compressed files
+    Steps,
     /// Compilation, functional model, a decode step on the RTL
     Speed,
     /// Share of the peak of DDR3-800 and DDR4-2400 that a decode step reaches

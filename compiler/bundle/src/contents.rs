@@ -43,7 +43,18 @@ pub enum ContentKind {
         value_bytes: u64,
         /// Bytes of one head's value scales.
         scale_bytes: u64,
+        /// Bits of a code, 8 if not said.
+        #[serde(default = "eight", skip_serializing_if = "is_eight")]
+        bits: u8,
     },
+}
+
+fn eight() -> u8 {
+    8
+}
+
+fn is_eight(bits: &u8) -> bool {
+    *bits == 8
 }
 
 /// What a matrix serves for.
@@ -71,10 +82,11 @@ pub(crate) fn are_plausible(contents: &[Content]) -> bool {
                 key_bytes,
                 value_bytes,
                 scale_bytes,
+                bits,
             } => [value_bytes, scale_bytes]
                 .iter()
                 .try_fold(key_bytes, |sum, &b| sum.checked_add(b))
-                .is_some_and(|sum| sum > 0),
+                .is_some_and(|sum| sum > 0 && matches!(bits, 4 | 8)),
             ContentKind::Matrix { bits, sparsity, .. } => Sparsity::from_field(sparsity)
                 .is_some_and(|s| usize::from(bits) > s.index_bits() && bits <= 8),
             ContentKind::Vector | ContentKind::Table => true,
@@ -106,6 +118,7 @@ mod tests {
                 key_bytes,
                 value_bytes: 0,
                 scale_bytes,
+                bits: 8,
             },
             ..vector(0, 64)
         };

@@ -28,6 +28,9 @@ pub struct Manifest {
     pub entries: BTreeMap<String, u32>,
     /// How operators follow each other.
     pub schedule: Schedule,
+    /// Bits of a code in the KV cache, 8 if not said.
+    #[serde(default = "eight", skip_serializing_if = "is_eight")]
+    pub kv_bits: u32,
     /// Most tokens that one call of `prefill` takes.
     pub prefill_tokens: u32,
     /// Positions of the KV cache.
@@ -286,6 +289,14 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Hexadecimal SHA-256.
     pub sha256: String,
+}
+
+fn eight() -> u32 {
+    8
+}
+
+fn is_eight(bits: &u32) -> bool {
+    *bits == 8
 }
 
 impl Manifest {

@@ -1,19 +1,18 @@
-//! Attention with an 8-bit KV cache.
+//! Attention with a KV cache of 8 or 4 bits.
 //!
 //! Keys are rows of a weight matrix with a scale per block of 32; values are columns of one,
 //! whose scale (one per position and head) multiplies the attention weights before they are
-//! quantized. The softmax is not normalized until after the product with the values.
+//! quantized. The softmax is not normalized until after the product with the values. With 4 bits
+//! heads are rotated before they are stored or compared (`rotate`), and the result back.
 
+use super::rotate::Heads;
 use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::{Blocks, Softmax, Vector, group_rows};
 use crate::image::Run;
 use crate::program::Region;
 use lampyris_import::arch::LayerSpec;
-use lampyris_isa::format::BLOCK;
+use lampyris_isa::format::{BLOCK, HEADER_NONE, HEADER_PAIRED};
 use lampyris_isa::insn::{LdV, LdW, Mm, Quant, StK, StT, StV, Vop};
-
-/// Tile header selector: no header.
-pub(super) const NO_HEADER: u8 = 1;
 
 /// Groups of heads whose products with the queries' weights come before the first scores, where that
 /// goes in parts; groups whose keys and values are stored before.
@@ -61,7 +60,8 @@ impl Emitter<'_> {
         self.alu_imm(alu::SHR, reg::KEY_TILE, slot, shift, label);
         let last = self.last_tile((reg::KEY_TILE, reg::KEY_GROUPS), shift, label);
         self.alu_imm(alu::ADD, reg::KEY_GROUPS, last, 1, label);
-        let (tile, chunk) = (hw.tile_bytes(8, true) as i64, hw.chunk_bytes() as i64);
+        let (bits, chunk) = (self.cx.kv.bits(), hw.chunk_bytes() as i64);
+        let tile = hw.tile_bytes(bits, true) as i64;
         self.alu_imm(
             alu::MUL,
             reg::KEY_TILE,
@@ -79,7 +79,7 @@ impl Emitter<'_> {
         self.alu_imm(alu::SHR, reg::VALUE_TILE, slot, 5, label);
         let last = self.last_tile((reg::VALUE_TILE, reg::VALUE_BLOCKS), 5, label);
         self.alu_imm(alu::ADD, reg::VALUE_BLOCKS, last, 1, label);
-        let tile = hw.tile_bytes(8, false) as i64;
+        let tile = hw.tile_bytes(bits, false) as i64;
         self.alu_imm(alu::MUL, reg::VALUE_TILE, reg::VALUE_TILE, tile, label);
         self.alu_imm(
             alu::MUL,
@@ -246,7 +246,24 @@ impl Emitter<'_> {
     fn quantize_kv(&mut self, run: &Run, k: Vector, v: Vector) {
         let b = self.cx.buffers;
         let spec = &run.spec;
+        let nibbles = self.cx.kv.nibbles();
         self.rope(k, reg::K, spec.n_kv_heads, spec.head_dim_k, "rope_k");
+        self.rotate(&[
+            Heads {
+                of: k,
+                register: reg::K,
+                blocks: b.xb_k,
+                count: spec.n_kv_heads,
+                dim: spec.head_dim_k,
+            },
+            Heads {
+                of: v,
+                register: reg::V,
+                blocks: b.xb_v,
+                count: spec.n_kv_heads,
+                dim: spec.head_dim_v,
+            },
+        ]);
         let heads = |register, from: Vector, to: Blocks, dim: usize| Quant {
             ra: register,
             rows: spec.n_kv_heads as u16,
@@ -255,6 +272,7 @@ impl Emitter<'_> {
             x: to.at as u16,
             xstride: (dim / BLOCK) as u16,
             n: dim as u32,
+            nibbles,
             ..Quant::default()
         };
         let keys = Quant {
@@ -281,12 +299,14 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let spec = &run.spec;
         let (kblocks, vblocks) = (spec.head_dim_k / BLOCK, spec.head_dim_v / BLOCK);
+        let nibbles = self.cx.kv.nibbles();
         let key = StK {
             rbase: self.cache,
             rindex: reg::KEY_TILE,
             rrow: self.slot_register(),
             addr: cache.keys(head),
             blocks: kblocks as u8,
+            nibbles,
             src: (b.xb_k.at as usize + head * kblocks) as u16,
             ..StK::default()
         };
@@ -302,6 +322,7 @@ impl Emitter<'_> {
             rrow: self.slot_register(),
             addr: cache.values(head),
             blocks: vblocks as u8,
+            nibbles,
             src: (b.xb_v.at as usize + head * vblocks) as u16,
             stride: cache.value_stride as u32,
             ..StT::default()
@@ -334,6 +355,13 @@ impl Emitter<'_> {
         let spec = &run.spec;
         self.sink_queries(run, q);
         self.rope(q, reg::Q, spec.n_heads, spec.head_dim_k, "rope_q");
+        self.rotate(&[Heads {
+            of: q,
+            register: reg::Q,
+            blocks: b.xb_q,
+            count: spec.n_heads,
+            dim: spec.head_dim_k,
+        }]);
         let queries = Quant {
             ra: reg::Q,
             rows: spec.n_heads as u16,
@@ -360,6 +388,13 @@ impl Emitter<'_> {
             self.weighted_values(run, cache, group);
         }
         self.normalize(run, groups[groups.len() - 1]);
+        self.rotate(&[Heads {
+            of: self.attn_vector(b.attn, run),
+            register: reg::ATTN,
+            blocks: b.xb_attn,
+            count: spec.n_heads,
+            dim: spec.head_dim_v,
+        }]);
     }
 
     /// Stores keys and values of one token, computes its queries and attends, group by group: the
@@ -501,7 +536,7 @@ impl Emitter<'_> {
             ystride: scores.stride,
             kblocks: kblocks as u16,
             tokens: group.rows as u8,
-            bits: 8,
+            bits: cache.bits as u8,
             ..Mm::default()
         };
         self.unit(
@@ -649,8 +684,8 @@ impl Emitter<'_> {
             ystride: dim as u32,
             groups: self.cx.hw.row_groups(dim) as u16,
             tokens: group.rows as u8,
-            bits: 8,
-            header: NO_HEADER,
+            bits: cache.bits as u8,
+            header: value_header(cache),
             ..Mm::default()
         };
         self.unit(
@@ -691,6 +726,15 @@ impl Emitter<'_> {
             vec![part],
             "attn_values",
         );
+    }
+}
+
+/// How the tiles of the values begin.
+pub(super) fn value_header(cache: &CacheMap) -> u8 {
+    if cache.bits == 4 {
+        HEADER_PAIRED
+    } else {
+        HEADER_NONE
     }
 }
 

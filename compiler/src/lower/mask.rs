@@ -22,8 +22,8 @@ struct Units {
 }
 
 impl Units {
-    fn keys(run: &Run, hw: &HwConfig) -> Units {
-        let bytes = run.spec.head_dim_k / BLOCK * hw.tile_bytes(8, true);
+    fn keys(run: &Run, hw: &HwConfig, bits: usize) -> Units {
+        let bytes = run.spec.head_dim_k / BLOCK * hw.tile_bytes(bits, true);
         Units {
             positions: hw.tile_rows() as i64,
             bytes: bytes as i64,
@@ -31,8 +31,8 @@ impl Units {
         }
     }
 
-    fn values(hw: &HwConfig) -> Units {
-        let bytes = hw.tile_bytes(8, false);
+    fn values(hw: &HwConfig, bits: usize) -> Units {
+        let bytes = hw.tile_bytes(bits, false);
         Units {
             positions: BLOCK as i64,
             bytes: bytes as i64,
@@ -79,8 +79,16 @@ impl Emitter<'_> {
         let (len, own) = (reg::WINDOW_LEN, reg::LEN);
         self.alu_imm(alu::MUL, len, from, -block, label);
         self.alu_reg(alu::ADD, len, len, reg::TOKEN_POS, label);
-        self.run_registers(&Units::keys(run, self.cx.hw), reg::KEYS, label);
-        self.run_registers(&Units::values(self.cx.hw), reg::VALUES, label);
+        self.run_registers(
+            &Units::keys(run, self.cx.hw, self.cx.kv.bits()),
+            reg::KEYS,
+            label,
+        );
+        self.run_registers(
+            &Units::values(self.cx.hw, self.cx.kv.bits()),
+            reg::VALUES,
+            label,
+        );
         self.alu_imm(alu::ADD, len, len, 1, label);
         let scales = Units::scales();
         self.alu_imm(alu::MUL, from, from, scales.bytes * block, label);
@@ -93,8 +101,14 @@ impl Emitter<'_> {
     pub(super) fn own_registers(&mut self, run: &Run) {
         let label = "position";
         for (to, units) in [
-            (reg::KEY_TILE, Units::keys(run, self.cx.hw)),
-            (reg::VALUE_TILE, Units::values(self.cx.hw)),
+            (
+                reg::KEY_TILE,
+                Units::keys(run, self.cx.hw, self.cx.kv.bits()),
+            ),
+            (
+                reg::VALUE_TILE,
+                Units::values(self.cx.hw, self.cx.kv.bits()),
+            ),
             (reg::VALUE_SCALE, Units::scales()),
         ] {
             let shift = i64::from(units.positions.ilog2());
@@ -197,8 +211,8 @@ impl Emitter<'_> {
                 ystride: dim as u32,
                 groups: 1,
                 tokens: group.rows as u8,
-                bits: 8,
-                header: super::attention::NO_HEADER,
+                bits: cache.bits as u8,
+                header: super::attention::value_header(cache),
                 ..Mm::default()
             };
             let to = heads(attn, group, dim);

@@ -2,6 +2,7 @@
 //! tables, and a second query that meets the sinks ([`crate::ring`] says why).
 
 use super::attention::Group;
+use super::rotate::Heads;
 use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
 use crate::buffers::Vector;
 use crate::image::Run;
@@ -161,6 +162,14 @@ impl Emitter<'_> {
         };
         self.unit(rotated, vec![all(to), all(scratch)], vec![all(to)], label);
         let blocks = b.ring.xb_q;
+        // Cached keys may be rotated a second time, for their codes.
+        self.rotate(&[Heads {
+            of: to,
+            register: reg::ZERO,
+            blocks,
+            count: heads,
+            dim: dim as usize,
+        }]);
         let quantize = Quant {
             rows: heads as u16,
             a: to.at,
@@ -189,7 +198,7 @@ impl Emitter<'_> {
         let kblocks = run.spec.head_dim_k / BLOCK;
         let hw = self.cx.hw;
         let groups = ring.sinks.div_ceil(hw.tile_rows());
-        let bytes = groups * kblocks * hw.tile_bytes(8, true);
+        let bytes = groups * kblocks * hw.tile_bytes(cache.bits, true);
         let keys = LdW {
             rbase: self.cache,
             addr: cache.keys(group.kv_head),
@@ -207,7 +216,7 @@ impl Emitter<'_> {
             kblocks: kblocks as u16,
             groups: groups as u16,
             tokens: group.rows as u8,
-            bits: 8,
+            bits: cache.bits as u8,
             ..Mm::default()
         };
         self.unit(product, vec![all_blocks(b.ring.xb_q)], vec![all(to)], label);

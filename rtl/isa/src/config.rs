@@ -246,6 +246,11 @@ impl HwConfig {
         self.channels * self.beat_bytes()
     }
 
+    /// Whether keys and values may be cached in 4 bits: a step must hold both rows of a pair.
+    pub const fn has_kv4(&self) -> bool {
+        self.mac_rows >= 2
+    }
+
     /// Bytes of a beat on a memory port.
     pub const fn beat_bytes(&self) -> u32 {
         self.axi_bits / 8

@@ -25,9 +25,14 @@
 //! the order in which the matrix unit reads them: row group by row group, along the reduction
 //! within a group.
 //!
-//! **Key cache** of one head: a weight matrix of 8-bit codes with header, one row a position.
-//! **Value cache** of one head: 8-bit codes without header, one row an element of the head, one
-//! column a position; the scale of each position is an f32 in an array beside it.
+//! **Paired tile.** 256 bytes without header: byte j of the 32 bytes of row pair i has the code of
+//! row 2 i, column j in its low half and that of row 2 i + 1 in its high half. Weight = code - 8.
+//! A column's bytes hold nothing of other columns.
+//!
+//! **Key cache** of one head: a weight matrix with header, one row a position; codes of 8 bits and
+//! minimum 0, or codes of 4 bits and minimum -8 x scale.
+//! **Value cache** of one head: 8-bit codes without header or paired tiles, one row an element of
+//! the head, one column a position; the scale of each position is an f32 in an array beside it.
 //!
 //! **Activation block.** 32 signed 8-bit codes, a scale and the sum of the codes; see
 //! [`crate::num::ActScale`].
@@ -46,6 +51,15 @@ pub const LINE_WORDS: usize = 8;
 
 /// Bytes of a tile's header.
 pub const HEADER_BYTES: usize = 64;
+
+/// Value of the field `header` of products: a scale and a minimum for each row.
+pub const HEADER_SCALES: u8 = 0;
+
+/// Value of the field `header` of products: no header.
+pub const HEADER_NONE: u8 = 1;
+
+/// Value of the field `header` of products: no header, paired rows of 4-bit codes.
+pub const HEADER_PAIRED: u8 = 2;
 
 /// Which weights of a tile are stored; the values are those of the instructions' field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,6 +188,12 @@ pub fn unpack_code(row: &[u8], bits: usize, j: usize) -> i32 {
     }
 }
 
+/// Weight of row `row`, column `j` of the codes of a paired tile.
+pub const fn unpack_paired(codes: &[u8], row: usize, j: usize) -> i8 {
+    let byte = codes[row / 2 * BLOCK + j];
+    (byte >> (row % 2 * 4) & 15) as i8 - 8
+}
+
 /// Writes code `j` into a row of packed codes that starts out as zeros.
 pub fn pack_code(row: &mut [u8], bits: usize, j: usize, code: i32) {
     let at = bits * j;
@@ -202,6 +222,15 @@ mod tests {
             (0..BLOCK).for_each(|j| pack_code(&mut row, bits, j, code(j)));
             (0..BLOCK).for_each(|j| assert_eq!(unpack_code(&row, bits, j), code(j)));
         }
+    }
+
+    #[test]
+    fn paired_rows_share_bytes_and_columns_do_not() {
+        let mut codes = vec![0x88; code_bytes(4)];
+        codes[32 * 3 + 5] = 0xf0;
+        let weight = |row, j| unpack_paired(&codes, row, j);
+        assert_eq!((weight(6, 5), weight(7, 5)), (-8, 7));
+        assert_eq!((weight(6, 4), weight(8, 5)), (0, 0));
     }
 
     #[test]

@@ -226,11 +226,12 @@ instructions! {
         /// Source word in vector memory.
         src: u32 @ 140 + 18,
     }
-    /// Stores `blocks` quantized blocks as one row of an 8-bit weight tile with scale header
-    /// (the key cache): block i goes to tile address A + 576 i, its scale (f16, minimum 0) at
-    /// byte 4 row, its codes at byte 64 + 32 row, where row = R[rrow] mod 16. With C channels
-    /// blocks are 576 C bytes apart, row = R[rrow] mod 16 C, and the codes are row `row mod 16` of
-    /// part `row / 16`.
+    /// Stores `blocks` quantized blocks as one row of a weight tile with scale header (the key
+    /// cache), where row = R[rrow] mod 16. Codes of 8 bits: block i goes to tile address
+    /// A + 576 i, its scale (f16, minimum 0) to byte 4 row, its codes to byte 64 + 32 row. Codes
+    /// of 4 bits: to A + 320 i, its scale and the minimum -8 x scale to byte 4 row, the low four
+    /// bits of its codes, plus 8, to byte 64 + 16 row. With C channels tiles are C times as long,
+    /// row = R[rrow] mod 16 C, and the codes are row `row mod 16` of part `row / 16`.
     StK "st.k" = 0x19 on St {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -248,13 +249,17 @@ instructions! {
         addr: u64 @ 64 + 40,
         /// Blocks.
         blocks: u8 @ 104 + 8,
+        /// 1: codes of 4 bits, if the configuration has a cache of 4 bits.
+        nibbles: u8 @ 112 + 1,
         /// Source block in the activation buffer.
         src: u16 @ 140 + 14,
     }
-    /// Stores `blocks` quantized blocks as one column of 8-bit weight tiles without header (the
-    /// value cache): element e of the 32 x blocks goes to byte
-    /// A + stride (e / 16) + 32 (e mod 16) + col, where col = R[rrow] mod 32. With C channels
-    /// tiles have 16 C elements, element r of a tile in row `r mod 16` of part `r / 16`.
+    /// Stores `blocks` quantized blocks as one column of weight tiles without header (the value
+    /// cache), where col = R[rrow] mod 32. Codes of 8 bits: element e of the 32 x blocks goes to
+    /// byte A + stride (e / 16) + 32 (e mod 16) + col. Codes of 4 bits, plus 8: elements e (even)
+    /// and e + 1 go to the low and the high half of byte
+    /// A + stride (e / 16) + 16 (e mod 16) + col (a paired tile). With C channels tiles have 16 C
+    /// elements, element r of a tile in row `r mod 16` of part `r / 16`.
     StT "st.t" = 0x1a on St {
         /// Semaphores taken before the start.
         wait: u8 @ 8 + 4,
@@ -273,6 +278,8 @@ instructions! {
         addr: u64 @ 64 + 40,
         /// Blocks.
         blocks: u8 @ 104 + 8,
+        /// 1: codes of 4 bits, if the configuration has a cache of 4 bits.
+        nibbles: u8 @ 112 + 1,
         /// Source block in the activation buffer.
         src: u16 @ 140 + 14,
         /// Bytes between the tiles of consecutive groups of 16 elements, a multiple of 64.
@@ -315,8 +322,9 @@ instructions! {
         /// Bits of a weight code: 2, 3, 4, 5 or 6 (unsigned) or 8 (signed); signed if sparse.
         /// Code and index together have one of these widths, and one that the configuration has.
         bits: u8 @ 162 + 4,
-        /// Tile header: 0 scale and minimum per row (f16), 1 none (scale 1, minimum 0).
-        /// 2 and 3 are reserved.
+        /// Tile header: 0 scale and minimum per row (f16), 1 none (scale 1, minimum 0), 2 none
+        /// and paired rows (scale 1, minimum -8; only dense tiles of 4 bits, if the configuration
+        /// has a cache of 4 bits). 3 is reserved.
         header: u8 @ 166 + 2,
         /// Sparsity: 0 dense, 1 2:4, 2 4:16, as far as the configuration has them. Then x,
         /// xstride and kblocks are multiples of the 2 or 4 blocks that a tile spans, and the
@@ -414,8 +422,9 @@ instructions! {
         red_addr: u32 @ 240 + 16,
     }
     /// Quantizes f32 rows to INT8 blocks of 32 in the activation buffer. The scale is
-    /// max|x| / 127 rounded up to 8 significant bits, of each block, of some blocks or of the
-    /// whole row; codes are rounded to nearest even. Elements beyond n in the last block, and
+    /// max|x| / 127 (max|x| / 7.5 with codes of 4 bits) rounded up to 8 significant bits, of each
+    /// block, of some blocks or of the whole row; codes are rounded to nearest even, -127 to 127
+    /// (-8 to 7). Elements beyond n in the last block, and
     /// blocks that complete the last two or four, are zero.
     Quant "quant" = 0x31 on Sfu {
         /// Semaphores taken before the start.
@@ -433,10 +442,13 @@ instructions! {
         /// What shares a scale: 0 a block, 1 a row, 2 two blocks, 3 four blocks. 2 and 3 only if
         /// the configuration has the sparsity that needs them (2:4 and 4:16).
         group: u8 @ 48 + 2,
-        /// 1: keep scales in the normal range of f16 (key cache).
+        /// 1: keep scales in the normal range of f16 (key cache), with codes of 4 bits also
+        /// eight times the scale.
         f16_range: u8 @ 50 + 1,
         /// 1: also write the row's first scale as f32 to scale_addr + row.
         scale_out: u8 @ 51 + 1,
+        /// 1: codes of 4 bits, if the configuration has a cache of 4 bits.
+        nibbles: u8 @ 52 + 1,
         /// First word of the source.
         a: u32 @ 64 + 18,
         /// First activation block.

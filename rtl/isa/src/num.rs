@@ -246,13 +246,28 @@ pub const ACT_EXP_MAX: u8 = 47;
 /// Exponents for which a scale is a normal f16.
 pub const ACT_EXP_F16: (u8, u8) = (17, 46);
 
+/// Exponents for which a scale and eight times the scale are normal f16.
+pub const ACT_EXP_F16_NIBBLES: (u8, u8) = (17, 43);
+
 const INV_127: f32 = f32::from_bits(0x3c01_0204);
+
+/// 1/7.5: codes of 4 bits reach from -8 to 7, so that half a code is the largest error.
+const INV_7_5: f32 = f32::from_bits(0x3e08_8889);
 
 impl ActScale {
     /// The scale for a group whose largest magnitude is `amax`: amax * (1/127) in f32, rounded
     /// up to 8 significant bits, clamped to the exponents `range` (from, to).
     pub fn for_amax(amax: f32, range: (u8, u8)) -> ActScale {
-        let t = mul(amax, INV_127).to_bits();
+        Self::rounded_up(mul(amax, INV_127), range)
+    }
+
+    /// The same for codes of 4 bits: amax * (1/7.5).
+    pub fn for_nibbles(amax: f32, range: (u8, u8)) -> ActScale {
+        Self::rounded_up(mul(amax, INV_7_5), range)
+    }
+
+    fn rounded_up(scale: f32, range: (u8, u8)) -> ActScale {
+        let t = scale.to_bits();
         let biased = (t >> 23) as i32;
         let kept = 128 + (t >> 16 & 0x7f) + u32::from(t & 0xffff != 0);
         let (biased, kept) = if kept == 256 {
@@ -301,6 +316,17 @@ impl ActScale {
     }
 }
 
+/// The word of a key's header in a tile of 4-bit codes: the scale and, above it, the minimum
+/// -8 x scale, both exact for exponents in [`ACT_EXP_F16_NIBBLES`].
+pub fn nibble_header(scale: ActScale) -> u32 {
+    let eightfold = ActScale {
+        exponent: scale.exponent + 3,
+        ..scale
+    };
+    let minimum = 0x8000 | eightfold.to_f16_bits();
+    u32::from(minimum) << 16 | u32::from(scale.to_f16_bits())
+}
+
 /// Magnitude used for the scale: infinities and NaN count as the largest finite number.
 #[inline]
 pub fn amax_magnitude(x: f32) -> f32 {
@@ -316,6 +342,12 @@ pub fn quantize(x: f32, inverse: f32) -> i8 {
         return 0;
     }
     scaled.clamp(-127.0, 127.0).round_ties_even() as i8
+}
+
+/// The code of 4 bits: as [`quantize`], clamped to -8..=7.
+#[inline]
+pub fn quantize_nibble(x: f32, inverse: f32) -> i8 {
+    quantize(x, inverse).clamp(-8, 7)
 }
 
 /// A binary16 weight scale as integer significand and shift: value = significand *
@@ -464,6 +496,23 @@ mod tests {
             }
             .to_f32()
         );
+    }
+
+    #[test]
+    fn nibbles_err_by_half_a_code_at_most() {
+        for amax in [1e-4f32, 0.3, 7.5, 7.51, 5e4] {
+            let scale = ActScale::for_nibbles(amax, ACT_EXP_F16_NIBBLES);
+            for i in -100i16..=100 {
+                let x = amax * f32::from(i) / 100.0;
+                let code = quantize_nibble(x, scale.inverse());
+                let error = (f64::from(x) / f64::from(scale.to_f32()) - f64::from(code)).abs();
+                assert!((-8..=7).contains(&code) && error < 0.5001, "{x}: {error}");
+            }
+            let header = nibble_header(scale);
+            let (low, high) = (header as u16, (header >> 16) as u16);
+            assert_eq!(f16_to_f32(low), scale.to_f32());
+            assert_eq!(f16_to_f32(high), -8.0 * scale.to_f32());
+        }
     }
 
     #[test]

@@ -61,13 +61,15 @@ pub(super) fn of(insn: &Insn, regs: &Regs<'_>, hw: &HwConfig) -> Work {
             store(beats, words as f64 + 3.0)
         }
         Insn::StK(i) => {
-            let writes = 1 + 256 / u64::from(hw.axi_bits.min(256));
+            let code_bits = if i.nibbles == 1 { 128 } else { 256 };
+            let writes = 1 + code_bits / u64::from(hw.axi_bits).min(code_bits);
             let blocks = u64::from(i.blocks);
             store(blocks * writes, (blocks * (writes + 2)) as f64)
         }
         Insn::StT(i) => {
             let blocks = u64::from(i.blocks);
-            store(blocks * 32, (blocks * 34) as f64)
+            let writes = if i.nibbles == 1 { 16 } else { 32 };
+            store(blocks * writes, (blocks * (writes + 2)) as f64)
         }
         Insn::Mm(i) => product(
             hw,

@@ -111,15 +111,17 @@ fn transfer(insn: &Insn, hw: &HwConfig, to: &mut Accesses) {
             to.writes(Dram, (i.addr, 4 * u64::from(i.count)));
         }
         Insn::StK(i) => {
-            let bytes = hw.tile_bytes(8, true) as u64 * u64::from(i.blocks);
+            let bits = if i.nibbles == 1 { 4 } else { 8 };
+            let bytes = hw.tile_bytes(bits, true) as u64 * u64::from(i.blocks);
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, (i.addr, bytes));
         }
         Insn::StT(i) => {
+            let bits = if i.nibbles == 1 { 4 } else { 8 };
             let elements = BLOCK * usize::from(i.blocks);
             let (groups, bytes) = (
                 hw.row_groups(elements) as u64,
-                hw.tile_bytes(8, false) as u64,
+                hw.tile_bytes(bits, false) as u64,
             );
             to.reads(Xbuf, (i.src.into(), i.blocks.into()));
             to.writes(Dram, hull(i.addr, bytes, groups, i.stride.into()));

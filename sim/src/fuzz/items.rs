@@ -3,7 +3,7 @@
 use super::footprint::footprint;
 use crate::model::Space;
 use crate::rng::Rng;
-use lampyris_isa::format::{BLOCK, Sparsity, quant_blocks};
+use lampyris_isa::format::{BLOCK, HEADER_PAIRED, Sparsity, quant_blocks};
 use lampyris_isa::insn::{Alu, Deq, LdV, LdW, Mm, Mv, Quant, StK, StT, StV, Vop};
 use lampyris_isa::{HwConfig, Insn};
 
@@ -275,10 +275,20 @@ impl Maker<'_> {
         }
     }
 
+    /// Whether an instruction handles codes of 4 bits.
+    fn nibbles(&mut self) -> u8 {
+        if self.config.has_kv4() {
+            self.rng.below(2) as u8
+        } else {
+            0
+        }
+    }
+
     fn st_k(&mut self) -> StK {
         let blocks = self.rng.range(0, 3);
         let (tile, chunk) = (self.config.tile_bytes(8, true) as u64, self.chunk());
         StK {
+            nibbles: self.nibbles(),
             addr: self.bytes(tile * blocks, chunk, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
@@ -293,6 +303,7 @@ impl Maker<'_> {
         let stride = self.config.tile_bytes(8, false) as u64 + chunk * self.rng.below(9);
         let tiles = self.config.row_groups(BLOCK * blocks as usize) as u64;
         StT {
+            nibbles: self.nibbles(),
             addr: self.bytes(stride * tiles, chunk, true),
             blocks: blocks as u8,
             src: self.blocks(blocks),
@@ -385,6 +396,7 @@ impl Maker<'_> {
         let astride = if self.rng.chance(150) { 0 } else { stride };
         Quant {
             group,
+            nibbles: self.nibbles(),
             f16_range: self.rng.below(2) as u8,
             scale_out: self.rng.below(2) as u8,
             a: self.words(astride * (rows - 1) + n.next_multiple_of(8), 8),
@@ -494,7 +506,10 @@ impl Maker<'_> {
 
     /// One `mm` or `mv` and the chunks that it consumes.
     fn one_product(&mut self) -> (Insn, u64) {
-        let ((bits, sparsity), header) = (self.tile_format(), self.rng.below(2) as u8);
+        let ((bits, sparsity), mut header) = (self.tile_format(), self.rng.below(2) as u8);
+        if (bits, sparsity) == (4, Sparsity::Dense) && self.nibbles() == 1 {
+            header = HEADER_PAIRED;
+        }
         let (tiles, groups) = (self.rng.range(1, 5), self.rng.range(1, 3));
         let span = sparsity.span() as u64;
         let kblocks = tiles * span;

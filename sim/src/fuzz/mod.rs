@@ -300,6 +300,7 @@ impl Maker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lampyris_isa::format::HEADER_PAIRED;
 
     /// What a program executes and how it ends, on the model alone.
     fn run(case: &Case) -> Result<Outcome> {
@@ -344,10 +345,14 @@ mod tests {
         for seed in 0..150 {
             for insn in Case::new(seed, &HwConfig::BASE).program() {
                 forms.extend(match insn {
+                    Insn::Mm(i) if i.header == HEADER_PAIRED => Some(("paired", 0, 0)),
+                    Insn::Mv(i) if i.header == HEADER_PAIRED => Some(("paired", 1, 0)),
                     Insn::Mm(i) => Some(("product", i.bits, i.sparsity)),
                     Insn::Mv(i) => Some(("product", i.bits, i.sparsity)),
                     Insn::Deq(i) => Some(("deq", i.bits, 0)),
-                    Insn::Quant(i) => Some(("quant", i.group, 0)),
+                    Insn::Quant(i) => Some(("quant", i.group, i.nibbles)),
+                    Insn::StK(i) => Some(("st.k", i.nibbles, 0)),
+                    Insn::StT(i) => Some(("st.t", i.nibbles, 0)),
                     _ => None,
                 });
             }
@@ -355,7 +360,9 @@ mod tests {
         let count = |name| forms.iter().filter(|form| form.0 == name).count();
         // Six widths, of which four also with 2:4 and two with 4:16.
         let counts = (count("product"), count("deq"), count("quant"));
-        assert_eq!(counts, (6 + 4 + 2, 6, 4), "{forms:?}");
+        assert_eq!(counts, (6 + 4 + 2, 6, 2 * 4), "{forms:?}");
+        let counts = (count("paired"), count("st.k"), count("st.t"));
+        assert_eq!(counts, (2, 2, 2), "{forms:?}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
 use crate::effects::ActBlock;
 use lampyris_isa::format::{
-    BLOCK, CHUNK_BYTES, HEADER_BYTES, LINE_WORDS, Sparsity, TILE_ROWS, tile_bytes, unpack_code,
+    BLOCK, CHUNK_BYTES, HEADER_BYTES, HEADER_PAIRED, HEADER_SCALES, LINE_WORDS, Sparsity,
+    TILE_ROWS, tile_bytes, unpack_code, unpack_paired,
 };
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{acc_to_f32, block_term};
@@ -31,6 +32,7 @@ struct Product {
 struct Format {
     bits: usize,
     header: bool,
+    paired: bool,
     sparsity: Sparsity,
 }
 
@@ -76,6 +78,12 @@ impl Tile {
         if format.sparsity != Sparsity::Dense {
             self.min = [0; TILE_ROWS];
             return self.unpack_sparse(codes, format);
+        }
+        if format.paired {
+            for (r, row) in self.codes.iter_mut().enumerate() {
+                *row = std::array::from_fn(|j| unpack_paired(codes, r, j));
+            }
+            return;
         }
         match format.bits {
             8 => {
@@ -233,11 +241,16 @@ impl Machine {
     /// The form of the tiles, if the configuration has it.
     fn format(&self, p: &Product) -> Result<Format, Fault> {
         let bits = usize::from(p.bits);
+        let paired = p.header == HEADER_PAIRED;
+        let known = !paired || (self.config.has_kv4() && (bits, p.sparsity) == (4, 0));
         match Sparsity::from_field(p.sparsity) {
-            Some(sparsity) if p.header <= 1 && self.config.has_tiles(sparsity, bits) => {
+            Some(sparsity)
+                if p.header <= HEADER_PAIRED && known && self.config.has_tiles(sparsity, bits) =>
+            {
                 Ok(Format {
                     bits,
-                    header: p.header == 0,
+                    header: p.header == HEADER_SCALES,
+                    paired,
                     sparsity,
                 })
             }
@@ -369,6 +382,7 @@ mod tests {
             let format = Format {
                 bits,
                 header: true,
+                paired: false,
                 sparsity: Sparsity::Dense,
             };
             tile.unpack(&bytes, format);
@@ -393,6 +407,7 @@ mod tests {
         let format = Format {
             bits: 4,
             header: true,
+            paired: false,
             sparsity,
         };
         let mut bytes = tile(8);

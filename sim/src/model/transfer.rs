@@ -2,8 +2,15 @@
 
 use super::machine::{ErrorCode, Fault, Machine, Rect, Regs, Space, check_aligned};
 use crate::memory::SPACE;
-use lampyris_isa::format::BLOCK;
+use lampyris_isa::format::{BLOCK, TILE_ROWS};
 use lampyris_isa::insn::{LdV, LdW, REG_MASK, StK, StT, StV};
+use lampyris_isa::num::nibble_header;
+
+/// A byte of two codes of 4 bits.
+fn pair(codes: &[i8]) -> u8 {
+    let nibble = |code: i8| (code as u8 ^ 8) & 15;
+    nibble(codes[0]) | nibble(codes[1]) << 4
+}
 
 impl Machine {
     /// The address of run `row`, or the fault if the run is not mapped.
@@ -111,12 +118,22 @@ impl Machine {
         self.put_bytes(addr, &bytes)
     }
 
+    /// Codes of 4 bits need a configuration that caches them.
+    pub(crate) fn check_nibbles(&self, nibbles: u8) -> Result<(), Fault> {
+        if nibbles == 1 && !self.config.has_kv4() {
+            let detail = "nibbles is 1: the configuration has no cache of 4 bits".to_owned();
+            return Err(Fault::new(ErrorCode::Illegal, detail));
+        }
+        Ok(())
+    }
+
     pub(crate) fn st_k(&mut self, regs: &Regs<'_>, i: &StK) -> Result<(), Fault> {
         let addr = regs.add(i.rbase, regs.add(i.rindex, i.addr));
         let hw = self.config;
         let row = regs.add(i.rrow, 0) as usize % hw.tile_rows();
         let src = regs.add(i.rsrc, i.src.into());
         let blocks = u64::from(i.blocks);
+        self.check_nibbles(i.nibbles)?;
         if blocks == 0 {
             return Ok(());
         }
@@ -126,6 +143,15 @@ impl Machine {
         let at = (hw.header_bytes() + hw.code_offset(row, 8, 0)) as u64;
         for b in 0..blocks {
             let block = self.xbuf[(src + b) as usize];
+            if i.nibbles == 1 {
+                let tile = addr + b * hw.tile_bytes(4, true) as u64;
+                let header = nibble_header(block.scale);
+                let codes: Vec<u8> = block.codes.chunks_exact(2).map(pair).collect();
+                self.put_bytes(tile + 4 * row as u64, &header.to_le_bytes())?;
+                let at = hw.header_bytes() + hw.code_offset(row, 4, 0);
+                self.put_bytes(tile + at as u64, &codes)?;
+                continue;
+            }
             let tile = addr + b * hw.tile_bytes(8, true) as u64;
             // The minimum, in the high half of the word, is zero.
             let scale = u32::from(block.scale.to_f16_bits());
@@ -141,6 +167,7 @@ impl Machine {
         let column = regs.add(i.rrow, 0) % BLOCK as u64;
         let src = regs.add(i.rsrc, i.src.into());
         let (blocks, stride) = (u64::from(i.blocks), u64::from(i.stride));
+        self.check_nibbles(i.nibbles)?;
         if blocks == 0 {
             return Ok(());
         }
@@ -151,6 +178,18 @@ impl Machine {
         self.note(Space::Xbuf, false, src, blocks);
         for b in 0..blocks {
             let codes = self.xbuf[(src + b) as usize].codes;
+            if i.nibbles == 1 {
+                let pairs = (b as usize * BLOCK..).step_by(2).zip(codes.chunks_exact(2));
+                for (element, codes) in pairs {
+                    let (group, row) = (element / hw.tile_rows(), element % hw.tile_rows());
+                    // A pair of rows is as long as one of 8-bit codes, in the part of its rows.
+                    let (part, pair_row) = (row / TILE_ROWS, row % TILE_ROWS / 2);
+                    let in_tile = hw.code_offset(TILE_ROWS * part + pair_row, 8, 0) as u64;
+                    let at = addr + stride * group as u64 + in_tile + column;
+                    self.put_bytes(at, &[pair(codes)])?;
+                }
+                continue;
+            }
             for (j, code) in codes.into_iter().enumerate() {
                 let element = b as usize * BLOCK + j;
                 let (group, row) = (element / hw.tile_rows(), element % hw.tile_rows());

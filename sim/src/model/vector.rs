@@ -202,6 +202,7 @@ impl Machine {
             let detail = format!("group {}: the configuration lacks its sparsity", i.group);
             return Err(Fault::new(ErrorCode::Illegal, detail));
         }
+        self.check_nibbles(i.nibbles)?;
         if n == 0 || rows == 0 {
             return Ok(());
         }
@@ -245,16 +246,22 @@ impl Machine {
 
     /// Quantizes one row and returns the scale of its first block.
     fn quantize_row(&mut self, i: &Quant, source: Range<usize>, x: usize) -> num::ActScale {
-        let range = if i.f16_range == 1 {
-            num::ACT_EXP_F16
-        } else {
-            (0, num::ACT_EXP_MAX)
+        let four = i.nibbles == 1;
+        let range = match (i.f16_range == 1, four) {
+            (false, _) => (0, num::ACT_EXP_MAX),
+            (true, false) => num::ACT_EXP_F16,
+            (true, true) => num::ACT_EXP_F16_NIBBLES,
         };
         let scale_of = |words: &[u32]| {
             let magnitudes = words
                 .iter()
                 .map(|&w| num::amax_magnitude(f32::from_bits(w)));
-            num::ActScale::for_amax(magnitudes.fold(0.0, f32::max), range)
+            let amax = magnitudes.fold(0.0, f32::max);
+            if four {
+                num::ActScale::for_nibbles(amax, range)
+            } else {
+                num::ActScale::for_amax(amax, range)
+            }
         };
         // Elements that share a scale.
         let shared = match i.group {
@@ -274,7 +281,12 @@ impl Machine {
             let inverse = scale.inverse();
             let mut codes = [0i8; BLOCK];
             for (code, &word) in codes.iter_mut().zip(words) {
-                *code = num::quantize(f32::from_bits(word), inverse);
+                let x = f32::from_bits(word);
+                *code = if four {
+                    num::quantize_nibble(x, inverse)
+                } else {
+                    num::quantize(x, inverse)
+                };
             }
             let sum = codes.iter().map(|&c| i16::from(c)).sum();
             self.put_block(x + b, ActBlock { codes, scale, sum });

@@ -27,6 +27,7 @@ fn manifest(program_bytes: u64) -> Manifest {
         build: None,
         project: None,
         schema_version: SCHEMA_VERSION,
+        kv_bits: 8,
         schedule: Default::default(),
         isa_version: ISA_VERSION,
         config: HwConfig::SMALL.into(),

@@ -34,6 +34,8 @@ struct Store {
     src: u64,
     row: u64,
     stride: u64,
+    /// Codes of 4 bits.
+    nibbles: bool,
 }
 
 impl Store {
@@ -57,6 +59,7 @@ impl Store {
             src: random.below(u64::from(space) - count + 1),
             row: random.below(1 << 12),
             stride: 64 * random.below(20),
+            nibbles: kind != Kind::Vector && random.chance(50),
         }
     }
 
@@ -85,6 +88,7 @@ impl Store {
                     Insn::StK(StK {
                         addr,
                         blocks,
+                        nibbles: self.nibbles.into(),
                         src,
                         ..StK::default()
                     }),
@@ -97,6 +101,7 @@ impl Store {
                     Insn::StT(StT {
                         addr,
                         blocks,
+                        nibbles: self.nibbles.into(),
                         src,
                         stride,
                         ..StT::default()
@@ -116,6 +121,21 @@ impl Store {
             let at = (self.src + i) as usize;
             match self.kind {
                 Kind::Vector => put(self.address + 4 * i, &vmem[at].to_le_bytes()),
+                Kind::Row if self.nibbles => {
+                    let (tile, row) = (self.address + 320 * i, self.row % 16);
+                    let exponent = |more: u8| u32::from((xbuf[at].scale.exponent + more) % 32) ^ 16;
+                    let fraction = u32::from(xbuf[at].scale.significand & 127) << 3;
+                    let scale = exponent(0) << 10 | fraction;
+                    let minimum = 1 << 15 | exponent(3) << 10 | fraction;
+                    put(tile + 4 * row, &(minimum << 16 | scale).to_le_bytes());
+                    put(tile + 64 + 16 * row, &xbuf[at].pairs());
+                }
+                Kind::Column if self.nibbles => {
+                    for (e, byte) in (32 * i..).step_by(2).zip(xbuf[at].pairs()) {
+                        let tile = self.address + self.stride * (e / 16);
+                        put(tile + 32 * (e % 16 / 2) + self.row % 32, &[byte]);
+                    }
+                }
                 Kind::Row => {
                     let (tile, row) = (self.address + 576 * i, self.row % 16);
                     let scale = u32::from(xbuf[at].scale.to_f16_bits());
@@ -148,6 +168,14 @@ impl Block {
                 exponent: random.below(48) as u8,
             },
         }
+    }
+
+    /// Codes of 4 bits, plus 8, two in a byte.
+    fn pairs(&self) -> [u8; 16] {
+        std::array::from_fn(|p| {
+            let code = |j: usize| self.codes[j].wrapping_add(8) & 15;
+            code(2 * p) | code(2 * p + 1) << 4
+        })
     }
 
     fn packed(&self) -> Vec<u32> {
@@ -343,6 +371,7 @@ fn illegal_operands_have_no_effect() {
     let (words, blocks) = (u64::from(config.vmem_words), u64::from(config.xbuf_blocks));
     let far = 1 << 39;
     let store = |kind, count, src| Store {
+        nibbles: false,
         kind,
         address: 0x8000,
         count,

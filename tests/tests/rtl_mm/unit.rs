@@ -1,6 +1,8 @@
 //! The matrix unit with models of what surrounds it, and what a product must give.
 
-use lampyris_isa::format::{BLOCK, HEADER_BYTES, Sparsity, TILE_ROWS, tile_bytes, unpack_code};
+use lampyris_isa::format::{
+    BLOCK, HEADER_BYTES, HEADER_PAIRED, Sparsity, TILE_ROWS, tile_bytes, unpack_code,
+};
 use lampyris_isa::insn::{Mm, Mv};
 use lampyris_isa::num::{ActScale, acc_to_f32, block_term};
 use lampyris_isa::{HwConfig, Insn};
@@ -111,7 +113,10 @@ impl Product {
             groups,
             tokens,
             bits,
-            header: random.chance(30).into(),
+            header: match (bits, sparsity) {
+                (4, Sparsity::Dense) if config.has_kv4() && random.chance(50) => HEADER_PAIRED,
+                _ => random.chance(30).into(),
+            },
             sparsity: sparsity as u8,
         }
     }
@@ -198,6 +203,12 @@ impl Product {
         } else {
             (0x3c00, 0, tile)
         };
+        if self.header == HEADER_PAIRED {
+            let byte = |j: usize| tile[row / 2 * BLOCK + j];
+            let code = |j| i32::from(byte(j) >> (4 * (row % 2)) & 15) - 8;
+            let products = (0..BLOCK).map(|j| code(j) * i32::from(acts[0].codes[j]));
+            return block_term(scale, 0, products.sum(), acts[0].sum(), acts[0].scale);
+        }
         let (sparsity, field_bits) = (self.sparsity(), self.field_bits());
         if sparsity != Sparsity::Dense {
             min = 0;

@@ -136,6 +136,7 @@ pub(crate) fn quant(random: &mut Random, xbuf_blocks: u64) -> QuantCase {
         group,
         f16_range: flag(random, 50),
         scale_out: flag(random, 50),
+        nibbles: flag(random, 50),
         xstride: xstride as u16,
         astride: astride as u32,
         scale_addr: (SPAN + random.below(100)) as u32,

@@ -162,15 +162,19 @@ impl QuantCase {
     }
 
     fn scale(&self, words: &[u32]) -> num::ActScale {
-        let range = if self.fields.f16_range == 1 {
-            (17, 46)
-        } else {
-            (0, 47)
+        let range = match (self.fields.f16_range, self.fields.nibbles) {
+            (0, _) => (0, 47),
+            (_, 0) => (17, 46),
+            _ => (17, 43),
         };
         let amax = words
             .iter()
             .fold(0f32, |m, w| m.max(num::amax_magnitude(value(*w))));
-        num::ActScale::for_amax(amax, range)
+        if self.fields.nibbles == 1 {
+            num::ActScale::for_nibbles(amax, range)
+        } else {
+            num::ActScale::for_amax(amax, range)
+        }
     }
 
     pub(crate) fn apply(&self, vmem: &mut [u32], xbuf: &mut [Option<Block>]) {
@@ -194,6 +198,9 @@ impl QuantCase {
                 let mut codes = [0; BLOCK];
                 for (code, word) in codes.iter_mut().zip(part) {
                     *code = num::quantize(value(*word), inverse);
+                    if self.fields.nibbles == 1 {
+                        *code = (*code).clamp(-8, 7);
+                    }
                 }
                 let to = self.x as usize + row * self.fields.xstride as usize + b;
                 xbuf[to] = Some(Block {

@@ -189,7 +189,10 @@ fn sweep(
             }
             (port, config.clock_khz) = ports[&key];
         }
-        let options = lampyris_compiler::Options::new(config, context);
+        let options = lampyris_compiler::Options {
+            kv: args.target.kv_bits,
+            ..lampyris_compiler::Options::new(config, context)
+        };
         let plan = match lampyris_compiler::plan(model, &options) {
             Ok(plan) => plan,
             Err(error) => {

@@ -38,6 +38,15 @@ pub(crate) struct Target {
     /// Positions of the KV cache [default: the model's context length, at most 2048]
     #[arg(long)]
     pub(crate) context: Option<usize>,
+    /// Bits of a code in the KV cache: 8, or 4, for which heads are rotated
+    #[arg(long, value_parser = kv_format, default_value = "8", value_name = "8|4")]
+    pub(crate) kv_bits: lampyris_compiler::KvFormat,
+}
+
+fn kv_format(text: &str) -> Result<lampyris_compiler::KvFormat, String> {
+    let bits = text.parse().ok();
+    bits.and_then(lampyris_compiler::KvFormat::from_bits)
+        .ok_or_else(|| "allowed: 8 or 4".to_owned())
 }
 
 /// Positions when the user does not say.
@@ -57,6 +66,9 @@ impl Target {
         let board = self.board()?;
         let most = model.spec().context_length.min(CONTEXT_DEFAULT_MAX);
         let context = self.context.unwrap_or(most);
-        Ok(lampyris_compiler::Options::new(board.config, context))
+        Ok(lampyris_compiler::Options {
+            kv: self.kv_bits,
+            ..lampyris_compiler::Options::new(board.config, context)
+        })
     }
 }
