@@ -65,6 +65,8 @@ const FLIGHTLLM_LAYERS: &str = "FlightLLM, layer by layer (same, section 6)";
 const FLIGHTLLM_CHIP: &str = "FlightLLM, 35.6 % to 65.9 % by on-chip decode (same, section 6)";
 const FLIGHTLLM_STRAIGHT: &str = "FlightLLM, programs for every length (same, section 5)";
 const FLIGHTLLM_BUCKETS: &str = "FlightLLM, in buckets (same, section 5)";
+const FLIGHTLLM_SPEED: &str =
+    "FlightLLM, U280, claimed (same); run by others: 57.1 at 128, 52.7 at 512";
 const FLIGHTLLM_SPARSE: &str = "FlightLLM, gain of sparsity and sparse chain (same, section 6)";
 const FLIGHTLLM_LENGTHS: &str = "FlightLLM, 3.25 GB for all lengths to 2,048 (same, section 5)";
 
@@ -90,6 +92,18 @@ const CLAIMS: &[Claim] = &[
         "ddr4-2400 at 1024: share of the pins' peak, with the DRAM model",
     )
     .beside(65.9, FLIGHTLLM),
+    claim(
+        Bench::Channels,
+        "INT4 at 128: a layer, share of the pins' peak, refresh included",
+    )
+    .beside(65.9, FLIGHTLLM),
+    claim(
+        Bench::Channels,
+        "INT4 at 1024: a layer, share of the pins' peak, refresh included",
+    )
+    .beside(65.9, FLIGHTLLM),
+    claim(Bench::Channels, "U280 at 128, 2:4 INT4: tokens per second")
+        .beside(55.0, FLIGHTLLM_SPEED),
     claim(
         Bench::Schedules,
         "layer by layer: weights and KV cache, of what the port could carry",
