@@ -20,7 +20,8 @@ module mm_products_pair #(
 );
   // The low product takes a bit less than Wide + 8 with unsigned codes, and all with signed ones.
   localparam int unsigned Shift = Wide == 4 ? 12 : 18;
-  localparam int unsigned OperandW = Shift + 9;
+  // With the sign bit: unsigned codes above the shift, or signed ones.
+  localparam int unsigned OperandW = Wide == 4 ? 17 : 27;
 
   logic [1:0][31:0][7:0] weights1_q;
   logic [31:0][OperandW-1:0] operand2_q;
@@ -34,7 +35,7 @@ module mm_products_pair #(
     logic signed [OperandW-1:0] packed_codes, operand;
     logic signed [OperandW+7:0] product;
     logic signed [Shift-1:0] low;
-    logic [OperandW+7-Shift:0] high;
+    logic signed [16:0] high;
 
     assign lo           = weights1_q[0][j];
     assign hi           = weights1_q[1][j];
@@ -51,10 +52,10 @@ module mm_products_pair #(
     assign product = operand * code;
     assign low     = product[Shift-1:0];
     // A negative low product borrowed one from the high one.
-    assign high    = product[OperandW+7:Shift] + (OperandW + 8 - Shift)'(low[Shift-1]);
+    assign high    = 17'(signed'(product[OperandW+7:Shift])) + 17'(low[Shift-1]);
 
     logic unused_high;
-    assign unused_high = ^high[OperandW+7-Shift:16];
+    assign unused_high = high[16];
     always_ff @(posedge clk_i) begin
       if (valid_i[0][2] || valid_i[1][2]) begin
         products_o[0][j] <= both_i ? 16'(low) : product[15:0];

@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_value = "128,1024")]
     kv_length: Vec<usize>,
     /// Clock over the one at which the ports carry the pins' peak
-    #[arg(long, default_value_t = 1.1)]
+    #[arg(long, default_value_t = 1.2)]
     headroom: f64,
     /// Only the estimator, without the RTL
     #[arg(long)]
