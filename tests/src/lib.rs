@@ -12,6 +12,7 @@ pub mod scores;
 pub mod small;
 pub mod smollm2;
 pub mod synth;
+pub mod tiny;
 
 use lampyris_bundle::Bundle;
 use lampyris_compiler::{KvFormat, Options, Schedule, Tokenization};

@@ -9,22 +9,19 @@ use lampyris_runtime::Reference;
 use lampyris_runtime::reference::Hidden;
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{Features, RtlDevice, RtlOptions, build, default_rtl_root};
-use lampyris_sim::session::{Session, Want, memory};
-use lampyris_sim::{Check, Counters, Limits, Memory, Model};
+use lampyris_sim::session::{Session, Want};
+use lampyris_sim::{Counters, Limits, Memory, Model};
 use lampyris_tests::small::{self, non_uniform_llama, opt, qwen2};
+use lampyris_tests::tiny::{bits, checked_model, error, logits_at, text, tiny};
 use lampyris_tests::{CompiledDir, compile_with};
 
 const CONTEXT: usize = 420;
 
-fn tiny() -> Imported {
-    lampyris_import::open("tiny").expect("the embedded model")
-}
-
-fn text(model: &Imported, count: usize) -> Vec<u32> {
-    let vocab = model.spec().vocab_size as u32;
-    (0..count as u32)
-        .map(|i| (i * i * 7 + 13) % vocab)
-        .collect()
+fn two_channels() -> HwConfig {
+    HwConfig {
+        channels: 2,
+        ..HwConfig::WIDE
+    }
 }
 
 fn masked(config: HwConfig, mask: Option<(u32, u32)>) -> Options {
@@ -38,48 +35,14 @@ fn compiled(model: &Imported, options: &Options) -> CompiledDir {
     compile_with(model, options, "{}".into())
 }
 
-fn checked_model(bundle: &Bundle) -> Model {
-    let mut model = Model::new(bundle.config, memory(bundle).unwrap()).unwrap();
-    model.set_check(Check::Races);
-    model
-}
-
 /// Logits after the positions at which parts of a text end.
 fn logits(bundle: &Bundle, text: &[u32], cuts: &[usize]) -> Vec<Vec<f32>> {
-    let mut device = checked_model(bundle);
-    let mut session = Session::new(bundle, &mut device, Limits::default()).unwrap();
-    let mut all = Vec::new();
-    for &cut in cuts {
-        session
-            .feed(&text[session.position()..cut], Want::Logits)
-            .unwrap();
-        all.push(session.logits().unwrap());
-    }
-    all
-}
-
-fn bits(all: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    let row = |row: &Vec<f32>| row.iter().map(|v| v.to_bits()).collect();
-    all.iter().map(row).collect()
+    logits_at(bundle, &mut checked_model(bundle), text, cuts)
 }
 
 fn hides<const FIRST: usize, const WINDOW: usize>(query: usize, key: usize) -> bool {
     let (query, key) = (query / 64, key / 64);
     key >= FIRST && key + WINDOW <= query
-}
-
-/// Root-mean-square difference as a share of the spread.
-fn error(found: &[f32], expected: &[f32]) -> f64 {
-    let mean = expected.iter().map(|&v| f64::from(v)).sum::<f64>() / expected.len() as f64;
-    let power = |sum: f64| sum.sqrt();
-    let spread = power(
-        expected
-            .iter()
-            .map(|&v| (f64::from(v) - mean).powi(2))
-            .sum(),
-    );
-    let pairs = found.iter().zip(expected);
-    power(pairs.map(|(&a, &b)| f64::from(a - b).powi(2)).sum()) / spread
 }
 
 #[test]
@@ -163,6 +126,7 @@ fn a_mask_that_hides_nothing_changes_no_bit() {
         (HwConfig::BASE, KvFormat::Int8),
         (HwConfig::SMALL, KvFormat::Int8),
         (HwConfig::BASE, KvFormat::Int4),
+        (two_channels(), KvFormat::Int8),
     ] {
         let run = |mask| {
             let options = Options {

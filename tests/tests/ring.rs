@@ -10,25 +10,15 @@ use lampyris_runtime::engine::{self, Engine};
 use lampyris_sim::lockstep::Lockstep;
 use lampyris_sim::rtl::{AxiTiming, Features, RtlDevice, RtlOptions, build, default_rtl_root};
 use lampyris_sim::session::{Session, Want, memory};
-use lampyris_sim::{Check, Device, Limits, Model};
+use lampyris_sim::{Device, Limits, Model};
 use lampyris_tests::small::{opt, qwen2};
+use lampyris_tests::tiny::{bits, checked_model, error, text, tiny};
 use lampyris_tests::{CompiledDir, compile_with};
 
 /// Positions of the cache: no multiple of a row group, nor of a block.
 const CONTEXT: usize = 44;
 /// Tokens of a text: more than four times the cache.
 const LENGTH: usize = 180;
-
-fn tiny() -> Imported {
-    lampyris_import::open("tiny").expect("the embedded model")
-}
-
-fn text(model: &Imported, count: usize) -> Vec<u32> {
-    let vocab = model.spec().vocab_size as u32;
-    (0..count as u32)
-        .map(|i| (i * i * 7 + 13) % vocab)
-        .collect()
-}
 
 fn ring(config: HwConfig, context: usize, sinks: usize) -> Options {
     Options {
@@ -41,12 +31,6 @@ fn compiled(model: &Imported, options: &Options) -> CompiledDir {
     compile_with(model, options, "{}".into())
 }
 
-fn checked_model(bundle: &Bundle) -> Model {
-    let mut model = Model::new(bundle.config, memory(bundle).unwrap()).unwrap();
-    model.set_check(Check::Races);
-    model
-}
-
 /// Logits after each part of a text.
 fn logits(bundle: &Bundle, device: &mut dyn Device, parts: &[&[u32]]) -> Vec<Vec<f32>> {
     let mut session = Session::new(bundle, device, Limits::default()).unwrap();
@@ -56,11 +40,6 @@ fn logits(bundle: &Bundle, device: &mut dyn Device, parts: &[&[u32]]) -> Vec<Vec
         all.push(session.logits().unwrap());
     }
     all
-}
-
-fn bits(all: &[Vec<f32>]) -> Vec<Vec<u32>> {
-    let row = |row: &Vec<f32>| row.iter().map(|v| v.to_bits()).collect();
-    all.iter().map(row).collect()
 }
 
 /// The parts of a text: `first` tokens, then one at a time.
@@ -92,6 +71,23 @@ fn within_the_cache_a_ring_gives_the_same_bits() {
         let found = run(&Options { kv, ..ring });
         assert!(found == plain, "{sinks} sinks");
     }
+}
+
+#[test]
+fn a_ring_gives_the_same_bits_on_several_channels() {
+    let model = tiny();
+    let text = text(&model, 2 * CONTEXT);
+    let run = |channels| {
+        let config = HwConfig {
+            channels,
+            ..HwConfig::WIDE
+        };
+        let dir = compiled(&model, &ring(config, CONTEXT, 4));
+        let mut device = checked_model(&dir.bundle);
+        bits(&logits(&dir.bundle, &mut device, &parts(&text, 19)))
+    };
+    let single = run(1);
+    assert!(run(2) == single);
 }
 
 #[test]
@@ -137,20 +133,6 @@ fn expected(context: usize, sinks: usize, text: &[u32]) -> Vec<Vec<f32>> {
         .logits(text, &mut |_, row| all.push(row.to_vec()))
         .unwrap();
     all
-}
-
-/// Root-mean-square difference as a share of the spread.
-fn error(found: &[f32], expected: &[f32]) -> f64 {
-    let mean = expected.iter().map(|&v| f64::from(v)).sum::<f64>() / expected.len() as f64;
-    let power = |sum: f64| sum.sqrt();
-    let spread = power(
-        expected
-            .iter()
-            .map(|&v| (f64::from(v) - mean).powi(2))
-            .sum(),
-    );
-    let pairs = found.iter().zip(expected);
-    power(pairs.map(|(&a, &b)| f64::from(a - b).powi(2)).sum()) / spread
 }
 
 #[test]

@@ -173,53 +173,58 @@ impl Emitter<'_> {
         self.unit(insn, vec![], vec![Region::vmem(rope.at, words)], "rope");
     }
 
-    /// Rotates the heads of the current token in place: x C + swap(x) S.
-    fn rope(&mut self, v: Vector, register: u8, heads: usize, head_dim: usize, label: &str) {
+    /// Rotates heads of the current token in place.
+    fn rope(&mut self, heads: &Heads, label: &str) {
+        self.rope_to(heads, heads, self.cx.buffers.rope, label);
+    }
+
+    /// Rotates heads of the current token by `factors`: x C + swap(x) S.
+    pub(super) fn rope_to(&mut self, from: &Heads, to: &Heads, factors: Vector, label: &str) {
         if self.cx.image.rope.is_none() {
             return;
         }
-        let b = self.cx.buffers;
-        let (scratch, rope) = (b.rotated, b.rope);
-        let dim = head_dim as u32;
+        let scratch = self.cx.buffers.rotated;
+        let dim = from.dim as u32;
         let base = Vop {
-            rows: heads as u16,
+            rows: from.count as u16,
             n: dim,
             astride: dim,
             dstride: dim,
             write: 1,
             ..Vop::default()
         };
+        let product = Vop {
+            ra: from.register,
+            a: from.of.at,
+            mul: vop::MUL_B,
+            ..base
+        };
         let sines = Vop {
-            ra: register,
-            a: v.at,
-            b: rope.at + dim,
+            b: factors.at + dim,
             d: scratch.at,
-            mul: vop::MUL_B,
             swap: 1,
-            ..base
+            ..product
         };
-        self.unit(sines, vec![all(v), all(rope)], vec![all(scratch)], label);
+        let reads = || vec![all(from.of), all(factors)];
+        self.unit(sines, reads(), vec![all(scratch)], label);
         let cosines = Vop {
-            ra: register,
-            rd: register,
-            a: v.at,
-            b: rope.at,
-            d: v.at,
-            mul: vop::MUL_B,
-            ..base
+            rd: to.register,
+            b: factors.at,
+            d: to.of.at,
+            ..product
         };
-        self.unit(cosines, vec![all(v), all(rope)], vec![all(v)], label);
+        self.unit(cosines, reads(), vec![all(to.of)], label);
         let sum = Vop {
-            ra: register,
-            rd: register,
-            a: v.at,
+            ra: to.register,
+            rd: to.register,
+            a: to.of.at,
             b: scratch.at,
             bstride: dim,
-            d: v.at,
+            d: to.of.at,
             add: vop::ADD_B,
             ..base
         };
-        self.unit(sum, vec![all(v), all(scratch)], vec![all(v)], label);
+        self.unit(sum, vec![all(to.of), all(scratch)], vec![all(to.of)], label);
     }
 
     /// The buffer with the stride of this run's width, in whole row groups.
@@ -247,15 +252,16 @@ impl Emitter<'_> {
         let b = self.cx.buffers;
         let spec = &run.spec;
         let nibbles = self.cx.kv.nibbles();
-        self.rope(k, reg::K, spec.n_kv_heads, spec.head_dim_k, "rope_k");
+        let keys = Heads {
+            of: k,
+            register: reg::K,
+            blocks: b.xb_k,
+            count: spec.n_kv_heads,
+            dim: spec.head_dim_k,
+        };
+        self.rope(&keys, "rope_k");
         self.rotate(&[
-            Heads {
-                of: k,
-                register: reg::K,
-                blocks: b.xb_k,
-                count: spec.n_kv_heads,
-                dim: spec.head_dim_k,
-            },
+            keys,
             Heads {
                 of: v,
                 register: reg::V,
@@ -353,26 +359,7 @@ impl Emitter<'_> {
     fn attend(&mut self, run: &Run, cache: &CacheMap, q: Vector) {
         let b = self.cx.buffers;
         let spec = &run.spec;
-        self.sink_queries(run, q);
-        self.rope(q, reg::Q, spec.n_heads, spec.head_dim_k, "rope_q");
-        self.rotate(&[Heads {
-            of: q,
-            register: reg::Q,
-            blocks: b.xb_q,
-            count: spec.n_heads,
-            dim: spec.head_dim_k,
-        }]);
-        let queries = Quant {
-            ra: reg::Q,
-            rows: spec.n_heads as u16,
-            a: q.at,
-            astride: spec.head_dim_k as u32,
-            x: b.xb_q.at as u16,
-            xstride: (spec.head_dim_k / BLOCK) as u16,
-            n: spec.head_dim_k as u32,
-            ..Quant::default()
-        };
-        self.unit(queries, vec![all(q)], vec![all_blocks(b.xb_q)], "attention");
+        self.quantize_queries(self.query_heads(run, q));
         let groups = self.groups(spec);
         // The matrix unit works on the next group's scores during the softmax of this one, and on
         // the values of this one during the softmax of the next.
@@ -449,43 +436,30 @@ impl Emitter<'_> {
 
     /// Rotates and quantizes the queries of the groups from `next` on before `until`.
     fn queries(&mut self, run: &Run, groups: &[Group], next: &mut usize, until: usize, q: Vector) {
-        let dim = run.spec.head_dim_k;
-        for &group in groups.iter().take(until).skip(*next) {
-            let part = Vector {
-                at: q.at + (group.first * dim) as u32,
-                words: (group.rows * dim) as u32,
-                ..q
-            };
-            self.rope(part, reg::Q, group.rows, dim, "rope_q");
-            let blocks = self.query_blocks(run, group);
-            let quant = Quant {
-                ra: reg::Q,
-                rows: group.rows as u16,
-                a: part.at,
-                astride: dim as u32,
-                x: blocks.at as u16,
-                xstride: (dim / BLOCK) as u16,
-                n: dim as u32,
-                ..Quant::default()
-            };
-            self.unit(
-                quant,
-                vec![all(part)],
-                vec![all_blocks(blocks)],
-                "attention",
-            );
+        for group in groups.iter().take(until).skip(*next) {
+            let queries = self.query_heads(run, q).part(group.first, group.rows);
+            self.quantize_queries(queries);
         }
         *next = until.min(groups.len());
     }
 
-    /// The blocks of a group's queries.
-    fn query_blocks(&self, run: &Run, group: Group) -> Blocks {
-        let (all, each) = (self.cx.buffers.xb_q, run.spec.head_dim_k / BLOCK);
-        Blocks {
-            at: all.at + (group.first * each) as u32,
-            blocks: (group.rows * each) as u32,
-            ..all
+    /// All heads' queries.
+    fn query_heads(&self, run: &Run, q: Vector) -> Heads {
+        Heads {
+            of: q,
+            register: reg::Q,
+            blocks: self.cx.buffers.xb_q,
+            count: run.spec.n_heads,
+            dim: run.spec.head_dim_k,
         }
+    }
+
+    /// Rotates and quantizes queries, those that meet the sinks of a ring first.
+    fn quantize_queries(&mut self, queries: Heads) {
+        self.sink_queries(&queries);
+        self.rope(&queries, "rope_q");
+        self.rotate(&[queries]);
+        self.quantize_heads(&queries, "attention");
     }
 
     /// The groups of a layer's heads, one after the other.
@@ -514,7 +488,8 @@ impl Emitter<'_> {
         let scores = b.scores[group.turn % 2];
         let kblocks = run.spec.head_dim_k / BLOCK;
         let queries = if self.in_parts() {
-            self.query_blocks(run, group)
+            let heads = self.query_heads(run, b.q);
+            heads.part(group.first, group.rows).blocks
         } else {
             b.xb_q
         };

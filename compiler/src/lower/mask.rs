@@ -79,16 +79,9 @@ impl Emitter<'_> {
         let (len, own) = (reg::WINDOW_LEN, reg::LEN);
         self.alu_imm(alu::MUL, len, from, -block, label);
         self.alu_reg(alu::ADD, len, len, reg::TOKEN_POS, label);
-        self.run_registers(
-            &Units::keys(run, self.cx.hw, self.cx.kv.bits()),
-            reg::KEYS,
-            label,
-        );
-        self.run_registers(
-            &Units::values(self.cx.hw, self.cx.kv.bits()),
-            reg::VALUES,
-            label,
-        );
+        let (hw, bits) = (self.cx.hw, self.cx.kv.bits());
+        self.run_registers(&Units::keys(run, hw, bits), reg::KEYS, label);
+        self.run_registers(&Units::values(hw, bits), reg::VALUES, label);
         self.alu_imm(alu::ADD, len, len, 1, label);
         let scales = Units::scales();
         self.alu_imm(alu::MUL, from, from, scales.bytes * block, label);
@@ -100,15 +93,10 @@ impl Emitter<'_> {
     /// Where the current token's own key, value, scale and angles lie.
     pub(super) fn own_registers(&mut self, run: &Run) {
         let label = "position";
+        let (hw, bits) = (self.cx.hw, self.cx.kv.bits());
         for (to, units) in [
-            (
-                reg::KEY_TILE,
-                Units::keys(run, self.cx.hw, self.cx.kv.bits()),
-            ),
-            (
-                reg::VALUE_TILE,
-                Units::values(self.cx.hw, self.cx.kv.bits()),
-            ),
+            (reg::KEY_TILE, Units::keys(run, hw, bits)),
+            (reg::VALUE_TILE, Units::values(hw, bits)),
             (reg::VALUE_SCALE, Units::scales()),
         ] {
             let shift = i64::from(units.positions.ilog2());

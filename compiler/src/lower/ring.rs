@@ -4,11 +4,10 @@
 use super::attention::Group;
 use super::rotate::Heads;
 use super::{CacheMap, Emitter, Tokens, all, all_blocks, alu, reg, vop};
-use crate::buffers::Vector;
 use crate::image::Run;
 use crate::program::Region;
 use lampyris_isa::format::BLOCK;
-use lampyris_isa::insn::{LdV, LdW, Mm, Quant, Vop};
+use lampyris_isa::insn::{LdV, LdW, Mm, Vop};
 
 impl Emitter<'_> {
     /// Register with the slot of the current token.
@@ -119,72 +118,24 @@ impl Emitter<'_> {
         }
     }
 
-    /// Rotates and quantizes the current token's queries for the sinks; `q` stays as it is.
-    pub(super) fn sink_queries(&mut self, run: &Run, q: Vector) {
+    /// Rotates and quantizes the current token's queries for the sinks; they stay as they are.
+    pub(super) fn sink_queries(&mut self, queries: &Heads) {
         if !self.has_sinks() {
             return;
         }
-        let label = "rope_q";
         let b = self.cx.buffers;
-        let (rope, to, scratch) = (b.ring.rope, b.ring.q, b.rotated);
-        let (heads, dim) = (run.spec.n_heads, run.spec.head_dim_k as u32);
-        let product = Vop {
-            ra: reg::Q,
-            rows: heads as u16,
-            n: dim,
-            a: q.at,
-            astride: dim,
-            dstride: dim,
-            mul: vop::MUL_B,
-            write: 1,
-            ..Vop::default()
-        };
-        let sines = Vop {
-            b: rope.at + dim,
-            d: scratch.at,
-            swap: 1,
-            ..product
-        };
-        let cosines = Vop {
-            b: rope.at,
-            d: to.at,
-            ..product
-        };
-        for (insn, to) in [(sines, scratch), (cosines, to)] {
-            self.unit(insn, vec![all(q), all(rope)], vec![all(to)], label);
-        }
-        let rotated = Vop {
-            rows: heads as u16,
-            astride: dim,
-            bstride: dim,
-            dstride: dim,
-            ..sum(dim, to.at, scratch.at, to.at)
-        };
-        self.unit(rotated, vec![all(to), all(scratch)], vec![all(to)], label);
-        let blocks = b.ring.xb_q;
-        // Cached keys may be rotated a second time, for their codes.
-        self.rotate(&[Heads {
-            of: to,
+        let of_sinks = Heads {
+            of: b.ring.q,
             register: reg::ZERO,
-            blocks,
-            count: heads,
-            dim: dim as usize,
-        }]);
-        let quantize = Quant {
-            rows: heads as u16,
-            a: to.at,
-            astride: dim,
-            x: blocks.at as u16,
-            xstride: (dim as usize / BLOCK) as u16,
-            n: dim,
-            ..Quant::default()
+            blocks: b.ring.xb_q,
+            ..*queries
         };
-        self.unit(
-            quantize,
-            vec![all(to)],
-            vec![all_blocks(blocks)],
-            "attention",
-        );
+        let first = (queries.of.at - b.q.at) as usize / queries.dim;
+        let to = of_sinks.part(first, queries.count);
+        self.rope_to(queries, &to, b.ring.rope, "rope_q");
+        // Cached keys may be rotated a second time, for their codes.
+        self.rotate(&[to]);
+        self.quantize_heads(&to, "attention");
     }
 
     /// Scores of a group's heads with the sinks, whole row groups of them.

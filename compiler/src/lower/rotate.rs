@@ -6,6 +6,7 @@ use lampyris_isa::format::{BLOCK, CHUNK_BYTES};
 use lampyris_isa::insn::{LdW, Mm, Quant};
 
 /// Heads of the current token that lie one behind the other.
+#[derive(Clone, Copy)]
 pub(super) struct Heads {
     /// Vector memory.
     pub(super) of: Vector,
@@ -19,6 +20,27 @@ pub(super) struct Heads {
     pub(super) dim: usize,
 }
 
+impl Heads {
+    /// The `count` heads from number `first` on.
+    pub(super) fn part(&self, first: usize, count: usize) -> Heads {
+        let blocks = self.dim / BLOCK;
+        Heads {
+            of: Vector {
+                at: self.of.at + (first * self.dim) as u32,
+                words: (count * self.dim) as u32,
+                ..self.of
+            },
+            blocks: Blocks {
+                at: self.blocks.at + (first * blocks) as u32,
+                blocks: (count * blocks) as u32,
+                ..self.blocks
+            },
+            count,
+            ..*self
+        }
+    }
+}
+
 impl Emitter<'_> {
     /// Rotates heads in place, if the cache holds rotated heads. All are quantized before the
     /// first product, so that the matrix unit works on some while others are quantized.
@@ -27,7 +49,7 @@ impl Emitter<'_> {
             return;
         }
         for heads in groups {
-            self.quantize_heads(heads);
+            self.quantize_heads(heads, "rotate");
         }
         for heads in groups {
             let most = self.cx.hw.max_tokens as usize;
@@ -37,7 +59,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn quantize_heads(&mut self, heads: &Heads) {
+    /// Quantizes heads to their blocks.
+    pub(super) fn quantize_heads(&mut self, heads: &Heads, label: &str) {
         let insn = Quant {
             ra: heads.register,
             rows: heads.count as u16,
@@ -49,7 +72,7 @@ impl Emitter<'_> {
             ..Quant::default()
         };
         let (reads, writes) = (vec![all(heads.of)], vec![all_blocks(heads.blocks)]);
-        self.unit(insn, reads, writes, "rotate");
+        self.unit(insn, reads, writes, label);
     }
 
     fn rotate_some(&mut self, heads: &Heads, first: usize, count: usize) {
