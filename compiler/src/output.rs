@@ -359,7 +359,7 @@ fn manifest(model: &Model, options: &Options, plan: &Plan) -> Result<Manifest> {
         },
         entries: plan.entries.clone(),
         schedule: options.schedule,
-        kv_bits: options.kv.bits() as u32,
+        kv_bits: options.kv.bits() as u8,
         prefill_tokens: plan.buffers.tokens,
         context: options.context as u32,
         ring: plan.ring,

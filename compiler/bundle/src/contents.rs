@@ -49,11 +49,12 @@ pub enum ContentKind {
     },
 }
 
-fn eight() -> u8 {
+/// Bits of a code in the cache, where a file does not say.
+pub(crate) fn eight() -> u8 {
     8
 }
 
-fn is_eight(bits: &u8) -> bool {
+pub(crate) fn is_eight(bits: &u8) -> bool {
     *bits == 8
 }
 

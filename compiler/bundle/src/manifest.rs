@@ -1,6 +1,6 @@
 //! The manifest and the debug table, as JSON.
 
-use crate::contents::{Content, are_plausible};
+use crate::contents::{Content, are_plausible, eight, is_eight};
 use crate::{Error, Result};
 use lampyris_isa::HwConfig;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Manifest {
     pub schedule: Schedule,
     /// Bits of a code in the KV cache, 8 if not said.
     #[serde(default = "eight", skip_serializing_if = "is_eight")]
-    pub kv_bits: u32,
+    pub kv_bits: u8,
     /// Most tokens that one call of `prefill` takes.
     pub prefill_tokens: u32,
     /// Positions of the KV cache.
@@ -178,6 +178,9 @@ macro_rules! convert {
         }
     };
 }
+convert!(HwConfig => Config);
+convert!(Config => HwConfig);
+
 /// Manifests do not name a single channel.
 fn one() -> u32 {
     1
@@ -187,9 +190,6 @@ fn one() -> u32 {
 fn is_one(channels: &u32) -> bool {
     *channels == 1
 }
-
-convert!(HwConfig => Config);
-convert!(Config => HwConfig);
 
 /// What a DRAM region holds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -289,14 +289,6 @@ pub struct FileEntry {
     pub bytes: u64,
     /// Hexadecimal SHA-256.
     pub sha256: String,
-}
-
-fn eight() -> u32 {
-    8
-}
-
-fn is_eight(bits: &u32) -> bool {
-    *bits == 8
 }
 
 impl Manifest {

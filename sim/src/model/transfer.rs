@@ -6,10 +6,13 @@ use lampyris_isa::format::{BLOCK, TILE_ROWS};
 use lampyris_isa::insn::{LdV, LdW, REG_MASK, StK, StT, StV};
 use lampyris_isa::num::nibble_header;
 
-/// A byte of two codes of 4 bits.
-fn pair(codes: &[i8]) -> u8 {
+/// A byte of one code of 8 bits or of two of 4 bits.
+fn byte(codes: &[i8]) -> u8 {
     let nibble = |code: i8| (code as u8 ^ 8) & 15;
-    nibble(codes[0]) | nibble(codes[1]) << 4
+    match *codes {
+        [low, high] => nibble(low) | nibble(high) << 4,
+        _ => codes[0] as u8,
+    }
 }
 
 impl Machine {
@@ -140,23 +143,18 @@ impl Machine {
         check_aligned("addr", addr, hw.chunk_bytes() as u64)?;
         self.check_xbuf("src", Rect::run(src, blocks))?;
         self.note(Space::Xbuf, false, src, blocks);
-        let at = (hw.header_bytes() + hw.code_offset(row, 8, 0)) as u64;
+        let bits = if i.nibbles == 1 { 4 } else { 8 };
+        let at = (hw.header_bytes() + hw.code_offset(row, bits, 0)) as u64;
         for b in 0..blocks {
             let block = self.xbuf[(src + b) as usize];
-            if i.nibbles == 1 {
-                let tile = addr + b * hw.tile_bytes(4, true) as u64;
-                let header = nibble_header(block.scale);
-                let codes: Vec<u8> = block.codes.chunks_exact(2).map(pair).collect();
-                self.put_bytes(tile + 4 * row as u64, &header.to_le_bytes())?;
-                let at = hw.header_bytes() + hw.code_offset(row, 4, 0);
-                self.put_bytes(tile + at as u64, &codes)?;
-                continue;
-            }
-            let tile = addr + b * hw.tile_bytes(8, true) as u64;
-            // The minimum, in the high half of the word, is zero.
-            let scale = u32::from(block.scale.to_f16_bits());
-            let codes = block.codes.map(|c| c as u8);
-            self.put_bytes(tile + 4 * row as u64, &scale.to_le_bytes())?;
+            let tile = addr + b * hw.tile_bytes(bits, true) as u64;
+            let header = match bits {
+                4 => nibble_header(block.scale),
+                // The minimum, in the high half of the word, is zero.
+                _ => u32::from(block.scale.to_f16_bits()),
+            };
+            let codes: Vec<u8> = block.codes.chunks_exact(8 / bits).map(byte).collect();
+            self.put_bytes(tile + 4 * row as u64, &header.to_le_bytes())?;
             self.put_bytes(tile + at, &codes)?;
         }
         Ok(())
@@ -176,25 +174,17 @@ impl Machine {
         check_aligned("stride", stride, hw.chunk_bytes() as u64)?;
         self.check_xbuf("src", Rect::run(src, blocks))?;
         self.note(Space::Xbuf, false, src, blocks);
+        let in_byte = if i.nibbles == 1 { 2 } else { 1 };
         for b in 0..blocks {
             let codes = self.xbuf[(src + b) as usize].codes;
-            if i.nibbles == 1 {
-                let pairs = (b as usize * BLOCK..).step_by(2).zip(codes.chunks_exact(2));
-                for (element, codes) in pairs {
-                    let (group, row) = (element / hw.tile_rows(), element % hw.tile_rows());
-                    // A pair of rows is as long as one of 8-bit codes, in the part of its rows.
-                    let (part, pair_row) = (row / TILE_ROWS, row % TILE_ROWS / 2);
-                    let in_tile = hw.code_offset(TILE_ROWS * part + pair_row, 8, 0) as u64;
-                    let at = addr + stride * group as u64 + in_tile + column;
-                    self.put_bytes(at, &[pair(codes)])?;
-                }
-                continue;
-            }
-            for (j, code) in codes.into_iter().enumerate() {
-                let element = b as usize * BLOCK + j;
+            let elements = (b as usize * BLOCK..).step_by(in_byte);
+            for (element, codes) in elements.zip(codes.chunks_exact(in_byte)) {
                 let (group, row) = (element / hw.tile_rows(), element % hw.tile_rows());
-                let at = addr + stride * group as u64 + hw.code_offset(row, 8, 0) as u64 + column;
-                self.put_bytes(at, &[code as u8])?;
+                // A pair of rows is as long as one of 8-bit codes, in the part of its rows.
+                let (part, row) = (row / TILE_ROWS, row % TILE_ROWS / in_byte);
+                let in_tile = hw.code_offset(TILE_ROWS * part + row, 8, 0) as u64;
+                let at = addr + stride * group as u64 + in_tile + column;
+                self.put_bytes(at, &[byte(codes)])?;
             }
         }
         Ok(())
